@@ -1,0 +1,148 @@
+"""The chip: cores, the routers that join them, and one stream of packets each way."""
+
+from amaranth.hdl import Const, Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, COUNTER_BITS, Fabric, Kind, Space
+from .core import Core
+from .gate import Entrance
+from .router import Router
+from .shapes import PACKET_LAYOUT, PACKETS
+from .stream import Buffer, Merge
+from .table import Loader
+
+__all__ = ["Chip"]
+
+
+class Chip(wiring.Component):
+    """A chip that runs any network that fits its Fabric.
+
+    Computes :func:`aerloom.models.golden.run`, for the packets that :mod:`aerloom.models.place` makes of a network.
+
+    Members
+    -------
+    i, o : packets
+        From and to the host. Every READ is answered by as many VALUEs as it asks for; each STEP on the way out carries
+        the low bits of the cycle counter. A WRITE to START resets everything but the tables.
+    """
+
+    def __init__(self, fabric: Fabric):
+        self.fabric = fabric
+        super().__init__({"i": In(PACKETS), "o": Out(PACKETS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        restart = Signal()
+        m.submodules.machine = machine = ResetInserter(restart)(Machine(self.fabric))
+        m.d.sync += restart.eq(machine.restart)
+        m.d.comb += [
+            machine.i.payload.eq(self.i.payload),
+            machine.i.valid.eq(self.i.valid & ~restart),
+            self.i.ready.eq(machine.i.ready & ~restart),
+            self.o.payload.eq(machine.o.payload),
+            self.o.valid.eq(machine.o.valid & ~restart),
+            machine.o.ready.eq(self.o.ready & ~restart),
+        ]
+        return m
+
+
+class Machine(wiring.Component):
+    """The chip, without its reset.
+
+    ::
+
+        i ─► Entrance ─► Router ═╪═► Router … ═╪═► Core       (a tree)
+                │ ▲         │
+                │ └ CREDIT ─┤
+                └─► Loader ─┴─► time stamp ─► o
+    """
+
+    def __init__(self, fabric: Fabric):
+        self.fabric = fabric
+        super().__init__({"i": In(PACKETS), "o": Out(PACKETS), "restart": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        fabric = self.fabric
+        m.submodules.entrance = entrance = Entrance(fabric)
+        m.submodules.loader = loader = Loader(
+            CHIP,
+            {
+                Space.GATES: -(-fabric.gate_record.width // CHUNK),
+                Space.START: 1,
+                Space.IDENTITY: 64 // CHUNK,
+                Space.COUNTERS: COUNTER_BITS // CHUNK,
+            },
+        )
+        m.submodules.merge = merge = Merge(PACKET_LAYOUT, 2)
+        m.submodules.exit = exit_ = Buffer(PACKET_LAYOUT)
+
+        # the tree
+        routers, cores = {}, {}
+        for router in fabric.tree():
+            routers[router.node] = Router(fabric, router)
+            m.submodules[f"router_{router.node - fabric.cores}"] = routers[router.node]
+        for n in range(fabric.cores):
+            m.submodules[f"core_{n}"] = cores[n] = Core(fabric, n)
+        for router in fabric.tree():
+            for port, branch in enumerate(router.branches, 1):
+                first, last = branch.cores
+                down, up = (getattr(routers[router.node], f"{side}{port}") for side in "oi")
+                if last - first > 1:
+                    child = routers[branch.routers[0]]
+                    wiring.connect(m, down, child.i0)
+                    wiring.connect(m, child.o0, up)
+                else:
+                    wiring.connect(m, down, cores[first].i)
+                    wiring.connect(m, cores[first].o, up)
+        root = routers[fabric.cores]
+
+        # in
+        wiring.connect(m, wiring.flipped(self.i), entrance.i)
+        wiring.connect(m, entrance.o, root.i0)
+        wiring.connect(m, entrance.own, loader.i)
+        m.d.comb += [entrance.write.valid.eq(loader.write.valid), entrance.write.payload.eq(loader.write.payload)]
+        m.d.comb += self.restart.eq(loader.write.valid & (loader.write.payload.space == Space.START))
+
+        # out; credits for the host stay at the entrance
+        is_credit = root.o0.payload.kind == Kind.CREDIT
+        m.d.comb += [
+            entrance.credit.payload.eq(root.o0.payload.key),
+            entrance.credit.valid.eq(root.o0.valid & is_credit),
+            merge.i0.payload.eq(root.o0.payload),
+            merge.i0.valid.eq(root.o0.valid & ~is_credit),
+            root.o0.ready.eq(merge.i0.ready | is_credit),
+        ]
+        wiring.connect(m, loader.o, merge.i1)
+        wiring.connect(m, merge.o, exit_.i)
+        wiring.connect(m, exit_.o, wiring.flipped(self.o))
+
+        # time: from the first packet of a run on
+        now, running = Signal(COUNTER_BITS), Signal()
+        counters = {name: Signal(COUNTER_BITS, name=name) for name in CHIP_COUNTERS}
+        step_out = (exit_.i.payload.kind == Kind.STEP) & exit_.i.valid & exit_.i.ready
+        with m.If(entrance.started):
+            m.d.sync += running.eq(1)
+        with m.If(running | entrance.started):
+            m.d.sync += now.eq(now + 1)
+        with m.If(merge.o.payload.kind == Kind.STEP):
+            m.d.comb += exit_.i.payload.index.eq(now)
+        with m.If(step_out):
+            m.d.sync += counters["cycles"].eq(now)
+        m.d.sync += counters["strays"].eq(counters["strays"] + entrance.stray)
+
+        # what the chip can be asked
+        digest = Const(fabric.digest, 64)
+        asked = Signal.like(loader.read.payload)
+        m.d.sync += asked.eq(loader.read.payload)
+        m.d.comb += loader.read.ready.eq(1)
+        with m.Switch(asked.space):
+            with m.Case(Space.IDENTITY):
+                m.d.comb += loader.data.eq(digest)
+            with m.Case(Space.COUNTERS):
+                with m.Switch(asked.address):
+                    for n, name in enumerate(CHIP_COUNTERS):
+                        with m.Case(n):
+                            m.d.comb += loader.data.eq(counters[name])
+        return m

@@ -1,0 +1,149 @@
+"""A core: several populations, their synapses and their neurons."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Kind, Space
+from .emit import Creditor, Emit
+from .lookup import Lookup
+from .neurons import Neurons
+from .schedule import Schedule
+from .shapes import PACKET_LAYOUT, PACKETS
+from .stream import Buffer, Merge
+from .synapses import Synapses
+from .table import Loader
+from .walk import Walk
+
+__all__ = ["Core"]
+
+
+class Core(wiring.Component):
+    """Takes the packets of sources, sends those of its own populations.
+
+    ::
+
+        i ─┬─► Lookup ─► Walk ─► Synapses ─► Neurons ─► Emit ─────┐
+           │              ▲ │                           ▲ │        ├─► o
+           │         sweeps │ tokens, credits  messages │ │ swept  │
+           │              Schedule ─────────────────────┴─┴─► Creditor
+           └─► Loader ─► tables, weights, parameters ──────────────┘
+
+    Packets for populations are always taken in the end, whatever happens to what is sent: so cores cannot deadlock.
+
+    Members
+    -------
+    i, o : packets
+        SPIKE, STEP and CREDIT of any key; ADDRESS, WRITE and READ for this node.
+    """
+
+    def __init__(self, fabric: Fabric, node: int):
+        self.fabric, self.node = fabric, node
+        super().__init__({"i": In(PACKETS), "o": Out(PACKETS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        fabric = self.fabric
+        readable = {
+            Space.WEIGHTS: fabric.lanes * fabric.weight_bits,
+            Space.STATE: fabric.update_lanes * fabric.state_record.width,
+            Space.COUNTERS: COUNTER_BITS,
+        }
+        writable = {
+            Space.KEYS: fabric.key_record.width,
+            Space.PROJECTIONS: fabric.projection_record.width,
+            Space.POPULATIONS: fabric.population_record.width,
+            Space.SOURCES: fabric.source_record.width,
+            Space.PARAMETERS: fabric.update_lanes * fabric.neuron_record.width,
+        }
+        m.submodules.loader = loader = Loader(
+            self.node, {space: -(-width // CHUNK) for space, width in (readable | writable).items()}
+        )
+        m.submodules.lookup = lookup = Lookup(fabric)
+        m.submodules.walk = walk = Walk(fabric)
+        m.submodules.synapses = synapses = Synapses(fabric)
+        m.submodules.neurons = neurons = Neurons(fabric)
+        m.submodules.emit = emit = Emit(fabric)
+        m.submodules.schedule = schedule = Schedule(fabric)
+        m.submodules.creditor = creditor = Creditor(fabric)
+        m.submodules.entry = entry = Buffer(PACKET_LAYOUT)
+        m.submodules.merge = merge = Merge(PACKET_LAYOUT, 3)
+        m.submodules.exit = exit_ = Buffer(PACKET_LAYOUT)
+
+        # packets in: to the tables, or to the populations
+        wiring.connect(m, wiring.flipped(self.i), entry.i)
+        m.d.comb += [loader.i.payload.eq(entry.o.payload), lookup.i.payload.eq(entry.o.payload)]
+        with m.Switch(entry.o.payload.kind):
+            with m.Case(Kind.SPIKE, Kind.STEP, Kind.CREDIT):
+                m.d.comb += [lookup.i.valid.eq(entry.o.valid), entry.o.ready.eq(lookup.i.ready)]
+            with m.Default():
+                m.d.comb += [loader.i.valid.eq(entry.o.valid), entry.o.ready.eq(loader.i.ready)]
+        for taker in (lookup, synapses, neurons, creditor, schedule):
+            m.d.comb += [taker.write.valid.eq(loader.write.valid), taker.write.payload.eq(loader.write.payload)]
+
+        # the path of a spike
+        wiring.connect(m, lookup.o, walk.i)
+        wiring.connect(m, walk.o, synapses.i)
+        wiring.connect(m, synapses.o, neurons.i)
+        wiring.connect(m, neurons.o, emit.i)
+
+        # steps
+        wiring.connect(m, walk.token, schedule.token)
+        wiring.connect(m, walk.credit, schedule.credit)
+        wiring.connect(m, emit.swept, schedule.swept)
+        wiring.connect(m, emit.sent, schedule.sent)
+        wiring.connect(m, schedule.sweeps, walk.sweeps)
+        wiring.connect(m, schedule.messages, emit.jobs)
+        wiring.connect(m, schedule.grants, creditor.i)
+        m.d.comb += walk.fresh.eq(schedule.fresh)
+
+        # packets out
+        wiring.connect(m, emit.o, merge.i0)
+        wiring.connect(m, creditor.o, merge.i1)
+        wiring.connect(m, loader.o, merge.i2)
+        wiring.connect(m, merge.o, exit_.i)
+        wiring.connect(m, exit_.o, wiring.flipped(self.o))
+
+        # what the core can be asked
+        events = {
+            "spikes_in": walk.taken,
+            "spikes_out": emit.o.valid & emit.o.ready & (emit.o.payload.kind == Kind.SPIKE),
+            "synaptic_operations": walk.operations,
+            "adding_cycles": walk.o.valid & walk.o.payload.add,
+            "stall_cycles": self.o.valid & ~self.o.ready,
+            "saturations": Mux(neurons.o.valid, sum(neurons.o.payload.clipped), 0),
+            "strays": walk.stray + lookup.stray,
+            "sweeps": walk.sweeps.valid & walk.sweeps.ready,
+        }
+        counters = []
+        for name in CORE_COUNTERS:
+            counter = Signal(COUNTER_BITS, name=name)
+            m.d.sync += counter.eq(counter + events[name])
+            counters.append(counter)
+
+        counter = Signal(COUNTER_BITS)  # the one asked for
+        with m.Switch(loader.read.payload.address):
+            for n, value in enumerate(counters):
+                with m.Case(n):
+                    m.d.sync += counter.eq(value)
+        asked = Signal.like(loader.read.payload.space)
+        m.d.sync += asked.eq(loader.read.payload.space)
+        for place in (synapses, neurons):
+            m.d.comb += place.read.payload.eq(loader.read.payload)
+        for space, place in ((Space.WEIGHTS, synapses), (Space.STATE, neurons)):
+            m.d.comb += place.read.valid.eq(loader.read.valid & (loader.read.payload.space == space))
+        with m.Switch(loader.read.payload.space):
+            with m.Case(Space.WEIGHTS):
+                m.d.comb += loader.read.ready.eq(synapses.read.ready)
+            with m.Case(Space.STATE):
+                m.d.comb += loader.read.ready.eq(neurons.read.ready)
+            with m.Default():
+                m.d.comb += loader.read.ready.eq(1)
+        with m.Switch(asked):
+            with m.Case(Space.WEIGHTS):
+                m.d.comb += loader.data.eq(synapses.data)
+            with m.Case(Space.STATE):
+                m.d.comb += loader.data.eq(neurons.data)
+            with m.Case(Space.COUNTERS):
+                m.d.comb += loader.data.eq(counter)
+        return m

@@ -1,0 +1,177 @@
+"""What a core sends: the spikes of its populations, and credits to their sources."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..models.fabric import Fabric, Kind, Space
+from .neurons import spiked
+from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
+from .table import Table
+
+__all__ = ["Creditor", "Emit", "grant", "message"]
+
+
+def message(fabric: Fabric) -> data.StructLayout:
+    """Population ``slot``, known to others as ``key`` and with sums from ``row`` on, may send what it has."""
+    row = layout(fabric.population_record)
+    return data.StructLayout(
+        {"slot": layout(fabric.key_record)["slot"].shape, "key": row["key"].shape, "row": row["row"].shape}
+    )
+
+
+def grant(fabric: Fabric) -> data.StructLayout:
+    """The ``source_count`` keys in SOURCES from ``sources`` on get a CREDIT each."""
+    row = layout(fabric.population_record)
+    return data.StructLayout({name: row[name].shape for name in ("sources", "source_count")})
+
+
+class Emit(wiring.Component):
+    """Keeps the spikes of a sweep until the population may send them, then sends them and a STEP.
+
+    ::
+
+        i ─► groups with spikes ─► memory ─► word ─► lowest spike ─► o
+                                   (one region per population)
+
+    A population has at most one step in the memory, so a sweep never waits for what is being sent.
+
+    Members
+    -------
+    i : stream of spikes
+    jobs : stream of messages
+        Whom to send for, after its sweep was reported on ``swept``.
+    o : packets
+        SPIKE, in the order of the neurons and once for each spike, without a gap between words; then STEP.
+    swept, sent : stream of slots
+        All spikes of a sweep are kept; all of them, and the STEP, are sent.
+    """
+
+    def __init__(self, fabric: Fabric):
+        self.fabric = fabric
+        slot = layout(fabric.key_record)["slot"].shape
+        super().__init__(
+            {
+                "i": In(stream.Signature(spiked(fabric), always_ready=True)),
+                "jobs": In(stream.Signature(message(fabric))),
+                "o": Out(PACKETS),
+                "swept": Out(stream.Signature(slot, always_ready=True)),
+                "sent": Out(stream.Signature(slot, always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        fabric, lanes = self.fabric, self.fabric.update_lanes
+        spikes_layout = data.ArrayLayout(fabric.spike_bits, lanes)
+        depth = fabric.rows * fabric.groups
+        m.submodules.memory = memory = Memory(
+            shape=data.StructLayout({"spikes": spikes_layout, "group": range(depth)}), depth=depth, init=[]
+        )
+        write, read = memory.write_port(), memory.read_port()
+
+        # keep: groups with spikes, one after the other from the start of the population's region
+        update = self.i.payload.update
+        kept = Signal(range(depth + 1))  # groups of this sweep with spikes
+        keeps = self.i.valid & self.i.payload.spikes.as_value().any()
+        m.d.comb += [
+            write.en.eq(keeps),
+            write.addr.eq(update.state - update.group + kept),
+            write.data.spikes.eq(self.i.payload.spikes),
+            write.data.group.eq(update.group),
+            self.swept.valid.eq(self.i.valid & update.last),
+            self.swept.payload.eq(update.slot),
+        ]
+        groups = data.ArrayLayout(kept.shape(), fabric.populations)
+        waiting = Signal(groups)  # groups to send, for each population
+        with m.If(self.i.valid):
+            m.d.sync += kept.eq(Mux(update.last, 0, kept + keeps))
+            with m.If(update.last):
+                m.d.sync += waiting[update.slot].eq(kept + keeps)
+
+        # send
+        busy, job = Signal(), Signal(message(fabric))
+        left = Signal.like(kept)  # groups still to read
+        address = Signal(range(depth))
+        there = Signal()  # the memory's output is the next group
+        word, group = Signal(spikes_layout), Signal(range(depth))
+        rest = Signal(spikes_layout)  # the word without its lowest spike
+        lane = Signal(range(lanes)) if lanes > 1 else Signal(1)
+        take, more = Signal(), word.as_value().any()
+
+        m.d.comb += [self.jobs.ready.eq(~busy), rest.eq(word)]
+        with m.If(self.jobs.valid & ~busy):
+            m.d.sync += [
+                busy.eq(1),
+                job.eq(self.jobs.payload),
+                left.eq(waiting[self.jobs.payload.slot]),
+                address.eq(self.jobs.payload.row << exact_log2(fabric.groups)),
+            ]
+        for n in reversed(range(lanes)):
+            with m.If(word[n] != 0):
+                m.d.comb += [lane.eq(n), rest.eq(word), rest[n].eq(word[n] - 1)]
+        m.d.comb += [
+            read.addr.eq(address),
+            read.en.eq(take | ~there),
+            take.eq(there & (~more | (self.o.ready & ~rest.as_value().any()))),
+            self.o.valid.eq(more | (busy & (left == 0) & ~there)),
+            self.o.payload.kind.eq(Mux(more, Kind.SPIKE, Kind.STEP)),
+            self.o.payload.key.eq(job.key),
+            self.o.payload.index.eq(Mux(more, group * lanes + lane, 0)),
+            self.sent.valid.eq(self.o.valid & self.o.ready & ~more),
+            self.sent.payload.eq(job.slot),
+        ]
+        with m.If(more & self.o.ready):
+            m.d.sync += word.eq(rest)
+        with m.If(take):
+            m.d.sync += [word.eq(read.data.spikes), group.eq(read.data.group)]
+        with m.If(read.en):
+            m.d.sync += there.eq(left != 0)
+            with m.If(left != 0):
+                m.d.sync += [left.eq(left - 1), address.eq(address + 1)]
+        with m.If(self.sent.valid):
+            m.d.sync += busy.eq(0)
+        return m
+
+
+class Creditor(wiring.Component):
+    """Sends a CREDIT to every source of a population.
+
+    Members
+    -------
+    i : stream of grants
+    o : packets
+        One per clock.
+    write : stream of 16-bit writes
+        For the table SOURCES.
+    """
+
+    def __init__(self, fabric: Fabric):
+        self.fabric = fabric
+        super().__init__({"i": In(stream.Signature(grant(fabric))), "o": Out(PACKETS), "write": In(WRITES)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sources = sources = Table(
+            Space.SOURCES, layout(self.fabric.source_record), self.fabric.projections
+        )
+        wiring.connect(m, wiring.flipped(self.write), sources.write)
+        address, left = Signal.like(sources.address), Signal.like(self.i.payload.source_count)
+        moves = Signal()
+        m.d.comb += [
+            moves.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(left == 0),
+            sources.address.eq(address),
+            sources.enable.eq(moves),
+            self.o.payload.eq(PACKET_LAYOUT.const({"kind": Kind.CREDIT})),
+            self.o.payload.key.eq(sources.data.key),
+        ]
+        with m.If(moves):
+            m.d.sync += self.o.valid.eq(left != 0)
+            with m.If(left != 0):
+                m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [address.eq(self.i.payload.sources), left.eq(self.i.payload.source_count)]
+        return m

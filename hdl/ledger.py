@@ -1,0 +1,46 @@
+"""What each of several parties still waits for: step tokens, or credits."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+__all__ = ["Ledger"]
+
+
+class Ledger(wiring.Component):
+    """One countdown for each slot.
+
+    Members
+    -------
+    paid : stream of slots
+        One token less to wait for.
+    owed : stream of slot, amount, first
+        So many more to wait for; with ``first``, exactly so many. Nothing is free before this was said once.
+    free : Out, one bit for each slot
+        It waits for nothing.
+    """
+
+    def __init__(self, slots: int, bits: int):
+        self.slots, self.bits = slots, bits
+        slot = max(1, ceil_log2(slots))
+        super().__init__(
+            {
+                "paid": In(stream.Signature(slot, always_ready=True)),
+                "owed": In(
+                    stream.Signature(data.StructLayout({"slot": slot, "amount": bits, "first": 1}), always_ready=True)
+                ),
+                "free": Out(slots),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        for slot in range(self.slots):
+            left = Signal(self.bits, init=1, name=f"left_{slot}")
+            paid = self.paid.valid & (self.paid.payload == slot)
+            owed = self.owed.valid & (self.owed.payload.slot == slot)
+            more = Mux(owed, self.owed.payload.amount, 0)
+            m.d.sync += left.eq(Mux(owed & self.owed.payload.first, 0, left) + more - paid)
+            m.d.comb += self.free[slot].eq(left == 0)
+        return m

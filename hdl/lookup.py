@@ -1,0 +1,96 @@
+"""Packets of a key into the projections of a core that they concern."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..models.fabric import PACKET, Fabric, Kind, Space
+from .shapes import PACKETS, PACKET_LAYOUT, WRITES, layout
+from .table import Table
+
+__all__ = ["Lookup", "arrival"]
+
+
+def arrival(fabric: Fabric) -> data.StructLayout:
+    """A SPIKE, STEP or CREDIT that concerns population ``slot``, by ``projection`` unless it is a CREDIT."""
+    return data.StructLayout(
+        {
+            "kind": PACKET.fields["kind"].width,
+            "index": PACKET.fields["index"].width,
+            "slot": layout(fabric.key_record)["slot"].shape,
+            "projection": layout(fabric.projection_record),
+            "first": 1,  # of the projections that the packet concerns
+        }
+    )
+
+
+class Lookup(wiring.Component):
+    """One arrival for each projection that a packet's key has in this core.
+
+    ::
+
+        i ─► KEYS[key] ─► first, count ─► PROJECTIONS[first … first + count − 1] ─► o
+
+    Members
+    -------
+    i : packets
+        SPIKE, STEP and CREDIT.
+    o : stream of arrivals
+        In order; one per clock, without a gap between packets. Latency 2.
+    write : stream of 16-bit writes
+        For the tables KEYS and PROJECTIONS.
+    stray : Out
+        A packet whose key means nothing here was dropped in this clock.
+    """
+
+    def __init__(self, fabric: Fabric):
+        self.fabric = fabric
+        super().__init__(
+            {"i": In(PACKETS), "o": Out(stream.Signature(arrival(fabric))), "write": In(WRITES), "stray": Out(1)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        fabric = self.fabric
+        m.submodules.keys = keys = Table(Space.KEYS, layout(fabric.key_record), fabric.keys)
+        m.submodules.projections = projections = Table(
+            Space.PROJECTIONS, layout(fabric.projection_record), fabric.projections
+        )
+        for table in (keys, projections):
+            wiring.connect(m, wiring.flipped(self.write), table.write)
+
+        # k: the key's row is there; p: the projection's row is there
+        k_valid, k_packet, k_done = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.count)
+        p_valid, p_packet, p_slot, p_first = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.slot), Signal()
+        k_last, k_moves = Signal(), Signal()
+        is_credit = k_packet.kind == Kind.CREDIT
+        some = Mux(is_credit, keys.data.home, keys.data.count != 0)
+        m.d.comb += [
+            k_moves.eq(k_valid & (~p_valid | self.o.ready | ~some)),
+            k_last.eq(is_credit | ~some | (k_done + 1 == keys.data.count)),
+            self.i.ready.eq(~k_valid | (k_moves & k_last)),
+            self.stray.eq(k_valid & ~some),
+            keys.address.eq(self.i.payload.key),
+            keys.enable.eq(self.i.valid & self.i.ready),
+            projections.address.eq(keys.data.first + k_done),
+            projections.enable.eq(k_moves & some),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += p_valid.eq(0)
+        with m.If(k_moves & some):
+            m.d.sync += [p_valid.eq(1), p_packet.eq(k_packet), p_slot.eq(keys.data.slot), p_first.eq(k_done == 0)]
+        with m.If(k_moves):
+            m.d.sync += k_done.eq(Mux(k_last, 0, k_done + 1))
+            with m.If(k_last):
+                m.d.sync += k_valid.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [k_valid.eq(1), k_packet.eq(self.i.payload)]
+        m.d.comb += [
+            self.o.valid.eq(p_valid),
+            self.o.payload.kind.eq(p_packet.kind),
+            self.o.payload.index.eq(p_packet.index),
+            self.o.payload.projection.eq(projections.data),
+            self.o.payload.slot.eq(Mux(p_packet.kind == Kind.CREDIT, p_slot, projections.data.slot)),
+            self.o.payload.first.eq(p_first),
+        ]
+        return m

@@ -1,0 +1,152 @@
+"""When each population takes a step, and when it sends it."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..models.fabric import Fabric, Space
+from .emit import grant, message
+from .ledger import Ledger
+from .shapes import WRITES, layout
+from .table import Table
+from .walk import sweep
+
+__all__ = ["Schedule"]
+
+
+class Schedule(wiring.Component):
+    """Starts the sweep of a population that holds a token from every source, and lets it send what came of it when it
+    holds a credit from every listener.
+
+    ::
+
+        token ──► Ledger ─► free ─┐                  ┌─► sweeps, grants
+                                  ├─► POPULATIONS ───┤
+        credit ─► Ledger ─► free ─┘     [slot]       └─► messages
+
+    Between its sweep and the end of its message a population takes no further step. A sweep and the grants that follow
+    from it start together: the walk finishes the sweep before it takes anything that was sent for these grants.
+
+    Members
+    -------
+    token, credit : stream of slots
+    swept, sent : stream of slots
+        A sweep's spikes are ready to send; they are sent.
+    sweeps, grants, messages : streams
+    fresh : Out, one bit for each slot
+        The next step is the first of a sample.
+    write : stream of 16-bit writes
+        For the table POPULATIONS.
+    """
+
+    def __init__(self, fabric: Fabric):
+        self.fabric = fabric
+        slot = stream.Signature(layout(fabric.key_record)["slot"].shape, always_ready=True)
+        super().__init__(
+            {
+                "token": In(slot),
+                "credit": In(slot),
+                "swept": In(slot),
+                "sent": In(slot),
+                "sweeps": Out(stream.Signature(sweep(fabric))),
+                "grants": Out(stream.Signature(grant(fabric))),
+                "messages": Out(stream.Signature(message(fabric))),
+                "fresh": Out(fabric.populations, init=-1),
+                "write": In(WRITES),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        fabric, slots = self.fabric, self.fabric.populations
+        m.submodules.populations = populations = Table(Space.POPULATIONS, layout(fabric.population_record), slots)
+        m.submodules.tokens = tokens = Ledger(slots, fabric.token_bits)
+        m.submodules.credits = credits = Ledger(slots, fabric.token_bits)
+        m.submodules.steps = steps = Memory(shape=16, depth=slots, init=[])  # taken in this sample
+        steps_read, steps_write = steps.read_port(), steps.write_port()
+        wiring.connect(m, wiring.flipped(self.write), populations.write)
+        wiring.connect(m, wiring.flipped(self.token), tokens.paid)
+        wiring.connect(m, wiring.flipped(self.credit), credits.paid)
+
+        idle, ready = Signal(slots, init=-1), Signal(slots)  # nothing to send; something to send
+        with m.If(self.swept.valid):
+            m.d.sync += ready.bit_select(self.swept.payload, 1).eq(1)
+        with m.If(self.sent.valid):
+            m.d.sync += idle.bit_select(self.sent.payload, 1).eq(1)
+
+        slot = Signal.like(tokens.paid.payload)
+        row = populations.data
+        m.d.comb += [populations.address.eq(slot), steps_read.addr.eq(slot), steps_write.addr.eq(slot)]
+        for ledger in (tokens, credits):
+            m.d.comb += ledger.owed.payload.slot.eq(slot)
+        m.d.comb += [
+            tokens.owed.payload.amount.eq(row.tokens),
+            credits.owed.payload.amount.eq(row.credits),
+            self.sweeps.payload.slot.eq(slot),
+            self.sweeps.payload.fresh.eq(self.fresh.bit_select(slot, 1)),
+            self.messages.payload.slot.eq(slot),
+            self.messages.payload.key.eq(row.key),
+            self.messages.payload.row.eq(row.row),
+            self.grants.payload.sources.eq(row.sources),
+            self.grants.payload.source_count.eq(row.source_count),
+        ]
+        m.d.comb += [
+            getattr(self.sweeps.payload, name).eq(getattr(row, name))
+            for name in ("row", "neurons", "parameters", "each")
+        ]
+
+        may_sweep, may_send = tokens.free & idle, credits.free & ready
+        with m.FSM():
+            with m.State("FETCH FIRST"):
+                m.next = "FIRST"
+            with m.State("FIRST"):  # after a reset, once for each slot: what its very first step waits for
+                for ledger, first in ((tokens, row.tokens_first), (credits, row.credits_first)):
+                    m.d.comb += [
+                        ledger.owed.valid.eq(1),
+                        ledger.owed.payload.first.eq(1),
+                        ledger.owed.payload.amount.eq(first),
+                    ]
+                m.d.comb += steps_write.en.eq(1)
+                m.d.sync += slot.eq(slot + 1)
+                m.next = "FETCH FIRST"
+                with m.If(slot == slots - 1):
+                    m.d.sync += slot.eq(0)
+                    m.next = "CHOOSE"
+            with m.State("CHOOSE"):  # sending first: others wait for it
+                for n in reversed(range(slots)):
+                    with m.If(may_sweep[n]):
+                        m.d.sync += slot.eq(n)
+                        m.next = "FETCH SWEEP"
+                with m.If(self.messages.ready):
+                    for n in reversed(range(slots)):
+                        with m.If(may_send[n]):
+                            m.d.sync += slot.eq(n)
+                            m.next = "FETCH MESSAGE"
+            with m.State("FETCH MESSAGE"):
+                m.next = "MESSAGE"
+            with m.State("MESSAGE"):
+                m.d.comb += self.messages.valid.eq(1)
+                with m.If(self.messages.ready):
+                    m.d.comb += credits.owed.valid.eq(1)
+                    m.d.sync += ready.bit_select(slot, 1).eq(0)
+                    m.next = "CHOOSE"
+            with m.State("FETCH SWEEP"):
+                m.next = "SWEEP"
+            with m.State("SWEEP"):
+                m.d.comb += self.sweeps.valid.eq(1)
+                with m.If(self.sweeps.ready):
+                    over = Signal()
+                    m.d.comb += [
+                        tokens.owed.valid.eq(1),
+                        over.eq(steps_read.data + 1 == row.steps),
+                        steps_write.en.eq(1),
+                        steps_write.data.eq(Mux(over, 0, steps_read.data + 1)),
+                    ]
+                    m.d.sync += [idle.bit_select(slot, 1).eq(0), self.fresh.bit_select(slot, 1).eq(over)]
+                    m.next = "GRANT"
+            with m.State("GRANT"):
+                m.d.comb += self.grants.valid.eq(1)
+                with m.If(self.grants.ready):
+                    m.next = "CHOOSE"
+        return m

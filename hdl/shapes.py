@@ -1,0 +1,29 @@
+"""The records of :mod:`aerloom.models.fabric` as Amaranth layouts."""
+
+from amaranth.hdl import Shape, signed, unsigned
+from amaranth.lib import data, stream
+
+from ..models.fabric import CHUNK, PACKET, SPACE, Record
+
+__all__ = ["PACKETS", "PACKET_LAYOUT", "SPACE_LAYOUT", "WRITES", "layout"]
+
+
+def layout(record: Record) -> data.StructLayout:
+    """The same fields, at the same places."""
+
+    def shape(field) -> Shape:
+        return signed(field.width) if field.signed else unsigned(field.width)
+
+    return data.StructLayout({name: shape(field) for name, field in record.fields.items()})
+
+
+PACKET_LAYOUT = layout(PACKET)
+SPACE_LAYOUT = layout(SPACE)
+
+#: A stream of packets.
+PACKETS = stream.Signature(PACKET_LAYOUT)
+
+#: Sixteen bits for chunk ``chunk`` of a word of a table. Tables take one in every clock.
+WRITES = stream.Signature(
+    data.StructLayout({**SPACE_LAYOUT.members, "chunk": 8, "data": CHUNK}), always_ready=True
+)

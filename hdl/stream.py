@@ -1,0 +1,78 @@
+"""Small components that streams of anything pass through."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+__all__ = ["Buffer", "Merge"]
+
+
+class Buffer(wiring.Component):
+    """Two registers that cut every combinational path of a stream and cost no throughput.
+
+    Members
+    -------
+    i, o : streams of ``shape``
+        Latency 1, one item per clock.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        spare = Signal.like(self.i.payload)
+        full = Signal()  # an item was taken while `o` was stalled
+        m.d.comb += self.i.ready.eq(~full)
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += self.o.valid.eq(full | self.i.valid)
+            with m.If(full | self.i.valid):
+                m.d.sync += self.o.payload.eq(Mux(full, spare, self.i.payload))
+            m.d.sync += full.eq(0)
+        with m.Elif(self.i.valid & ~full):
+            m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+        return m
+
+
+class Merge(wiring.Component):
+    """Several streams into one, in turn: who was served last is last in line.
+
+    Members
+    -------
+    i0, i1, … : streams of ``shape``
+    o : stream of ``shape``
+        The order within each input is kept. Latency 0, one item per clock.
+    """
+
+    def __init__(self, shape, inputs: int):
+        self.inputs = inputs
+        super().__init__(
+            {f"i{n}": In(stream.Signature(shape)) for n in range(inputs)} | {"o": Out(stream.Signature(shape))}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        inputs = [getattr(self, f"i{n}") for n in range(self.inputs)]
+        last = Signal(ceil_log2(max(2, self.inputs)))  # served last, or being offered
+        held = Signal()  # an offer must not change until it is taken
+        grant = Signal.like(last)
+        m.d.comb += grant.eq(last)
+        with m.If(~held):
+            with m.Switch(last):
+                for k in range(self.inputs):
+                    with m.Case(k):
+                        # assigned from the last in line to the first: the later assignment wins
+                        for n in [k, *reversed([(k + d) % self.inputs for d in range(1, self.inputs)])]:
+                            with m.If(inputs[n].valid):
+                                m.d.comb += grant.eq(n)
+        with m.Switch(grant):
+            for n, i in enumerate(inputs):
+                with m.Case(n):
+                    m.d.comb += [
+                        self.o.valid.eq(i.valid),
+                        self.o.payload.eq(i.payload),
+                        i.ready.eq(self.o.ready),
+                    ]
+        m.d.sync += [last.eq(grant), held.eq(self.o.valid & ~self.o.ready)]
+        return m

@@ -1,0 +1,147 @@
+"""Memories that the host fills through packets, and the unit that takes those packets."""
+
+from amaranth.hdl import Module, Mux, Shape, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..models.fabric import CHUNK, Kind, Space
+from .shapes import PACKET_LAYOUT, PACKETS, SPACE_LAYOUT, WRITES
+
+__all__ = ["Loader", "Table"]
+
+
+class Table(wiring.Component):
+    """A memory of ``depth`` words of ``shape`` that answers to ``space``.
+
+    Members
+    -------
+    write : stream of 16-bit writes
+        Those for other spaces, and beyond the last word, have no effect.
+    address, enable : In
+        The word to read in this clock; without ``enable``, ``data`` keeps its value.
+    data : Out
+        The word asked for in the clock before.
+    """
+
+    def __init__(self, space: Space, shape, depth: int):
+        self.space, self.depth = space, depth
+        self.chunks = -(-Shape.cast(shape).width // CHUNK)
+        super().__init__(
+            {
+                "write": In(WRITES),
+                "address": In(max(1, ceil_log2(depth))),
+                "enable": In(1, init=1),
+                "data": Out(shape),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(
+            shape=data.ArrayLayout(CHUNK, self.chunks), depth=self.depth, init=[]
+        )
+        write, read = memory.write_port(granularity=1), memory.read_port()
+        here = Signal()
+        w = self.write.payload
+        m.d.comb += [
+            here.eq(self.write.valid & (w.space == self.space) & (w.address < self.depth)),
+            write.addr.eq(w.address),
+            write.en.eq(Mux(here, 1 << w.chunk, 0)),
+            read.addr.eq(self.address),
+            read.en.eq(self.enable),
+        ]
+        m.d.comb += [write.data[n].eq(w.data) for n in range(self.chunks)]
+        m.d.comb += Value.cast(self.data).eq(Value.cast(read.data))
+        return m
+
+
+class Loader(wiring.Component):
+    """Takes the ADDRESS, WRITE and READ packets of one node.
+
+    WRITE and READ go on where the last one stopped: chunk after chunk, then word after word.
+
+    Parameters
+    ----------
+    node : int
+        Key of the VALUE packets sent.
+    chunks : dict of :class:`Space` to int
+        16-bit chunks in a word of each space that the node has.
+
+    Members
+    -------
+    i, o : packets
+        Packets for this node; VALUE packets, one for each 16 bits that a READ asks for.
+    write : stream of 16-bit writes
+    read : stream of space and address
+        A word wanted; taken in a clock in which its memory is free.
+    data : In
+        That word, in the clock after; zero-extended.
+    """
+
+    def __init__(self, node: int, chunks: dict[Space, int]):
+        self.node, self.chunks = node, chunks
+        super().__init__(
+            {
+                "i": In(PACKETS),
+                "o": Out(PACKETS),
+                "write": Out(WRITES),
+                "read": Out(stream.Signature(SPACE_LAYOUT)),
+                "data": In(CHUNK * max(chunks.values())),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        space, address, chunk = (Signal.like(getattr(self.write.payload, n)) for n in ("space", "address", "chunk"))
+        left = Signal.like(self.i.payload.index)  # values of a READ still to send
+        answering = Signal()
+        last = Signal.like(chunk)
+        with m.Switch(space):
+            for s, chunks in self.chunks.items():
+                with m.Case(s):
+                    m.d.comb += last.eq(chunks - 1)
+
+        step = Signal()
+        with m.If(step):
+            m.d.sync += chunk.eq(chunk + 1)
+            with m.If(chunk == last):
+                m.d.sync += [chunk.eq(0), address.eq(address + 1)]
+
+        m.d.comb += [
+            self.i.ready.eq((left == 0) & ~answering),
+            self.write.payload.space.eq(space),
+            self.write.payload.address.eq(address),
+            self.write.payload.chunk.eq(chunk),
+            self.write.payload.data.eq(self.i.payload.index),
+            self.read.valid.eq((left != 0) & ~answering),
+            self.read.payload.space.eq(space),
+            self.read.payload.address.eq(address),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            with m.Switch(self.i.payload.kind):
+                with m.Case(Kind.ADDRESS):
+                    place = data.View(SPACE_LAYOUT, self.i.payload.index)
+                    m.d.sync += [address.eq(place.address), space.eq(place.space), chunk.eq(0)]
+                with m.Case(Kind.WRITE):
+                    m.d.comb += [self.write.valid.eq(1), step.eq(1)]
+                with m.Case(Kind.READ):
+                    m.d.sync += left.eq(self.i.payload.index)
+
+        held = Signal(CHUNK)
+        fetched = Signal()  # the word is on `data` in this clock
+        m.d.sync += fetched.eq(self.read.valid & self.read.ready)
+        with m.If(self.read.valid & self.read.ready):
+            m.d.sync += [answering.eq(1), left.eq(left - 1)]
+        with m.If(fetched):
+            m.d.sync += held.eq(self.data.word_select(chunk, CHUNK))
+        m.d.comb += [
+            self.o.valid.eq(answering & ~fetched),
+            self.o.payload.eq(PACKET_LAYOUT.const({"kind": Kind.VALUE, "key": self.node})),
+            self.o.payload.index.eq(held),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.comb += step.eq(1)
+            m.d.sync += answering.eq(0)
+        return m

@@ -1,0 +1,8 @@
+"""The one kind of error a user is meant to read."""
+
+
+class AerloomError(Exception):
+    """What is wrong, where, and what to do about it, in one sentence.
+
+    The command line prints it and exits with code 2; nothing else in aerloom is shown without a traceback.
+    """

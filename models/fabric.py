@@ -1,0 +1,393 @@
+"""Every size of the machine, and every word that moves or is stored in it.
+
+This is the one place where a packet, a table row or a memory is declared. The hardware turns these records into
+layouts, ``place`` and the host pack the same records with NumPy or plain integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import Any
+
+from .errors import AerloomError
+
+CHUNK = 16  # bits of configuration that one WRITE or VALUE packet carries
+
+
+def bits_for(values: int) -> int:
+    """Bits that distinguish ``values`` values; at least one, as a field of no bits has no name in a waveform."""
+    return max(1, (values - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a record: ``width`` bits, two's complement where ``signed``."""
+
+    width: int
+    signed: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest value that the field holds."""
+        if self.signed:
+            return -(1 << self.width - 1), (1 << self.width - 1) - 1
+        return 0, (1 << self.width) - 1
+
+
+class Record:
+    """Named bit fields of one word, least significant first.
+
+    ``pack`` and ``unpack`` work on Python integers of any size and, where the word fits, elementwise on NumPy arrays.
+    """
+
+    def __init__(self, **fields: int | Field) -> None:
+        self.fields = {name: f if isinstance(f, Field) else Field(f) for name, f in fields.items()}
+        self.offsets: dict[str, int] = {}
+        self.width = 0
+        for name, field in self.fields.items():
+            self.offsets[name] = self.width
+            self.width += field.width
+
+    @property
+    def chunks(self) -> int:
+        """Packets that carry one word of this record."""
+        return -(-self.width // CHUNK)
+
+    def pack(self, **values: Any) -> Any:
+        """The word with these field values, other fields zero; raises ValueError for a value that does not fit."""
+        word: Any = 0
+        for name, value in values.items():
+            field, (low, high) = self.fields[name], self.fields[name].limits
+            if isinstance(value, int) and not low <= value <= high:
+                raise ValueError(f"{name} must be in {low} … {high}, not {value}")
+            word = word | (value & (1 << field.width) - 1) << self.offsets[name]
+        return word
+
+    def unpack(self, word: Any) -> dict[str, Any]:
+        """The field values of ``word``."""
+        values = {}
+        for name, field in self.fields.items():
+            value = word >> self.offsets[name] & (1 << field.width) - 1
+            sign = 1 << field.width - 1
+            values[name] = (value ^ sign) - sign if field.signed else value
+        return values
+
+
+# --- what moves -----------------------------------------------------------------------------------------------------
+
+
+class Kind(IntEnum):
+    """What a packet is. SPIKE, STEP and CREDIT name the *source* population by ``key``, the others a node."""
+
+    NONE = 0
+    SPIKE = 1  # key: source population, index: neuron in it; one packet for each spike of a neuron
+    STEP = 2  # key: source population; all its spikes of this step are sent. On its way out: index = time stamp
+    CREDIT = 3  # key: source population; one of its listeners is ready for its next step
+    ADDRESS = 4  # key: node, index: space and address at which WRITE and READ go on
+    WRITE = 5  # key: node, index: 16 bits to store there
+    READ = 6  # key: node, index: number of 16-bit values to send back from there
+    VALUE = 7  # key: node, index: 16 bits that a READ asked for
+
+
+PACKET = Record(index=19, key=10, kind=3)
+SPACE = Record(address=15, space=4)  # what the index of an ADDRESS packet holds
+CHIP = (1 << PACKET.fields["key"].width) - 1  # the node that is the chip itself
+
+
+class Space(IntEnum):
+    """The memories that a node shows to ADDRESS packets."""
+
+    KEYS = 0  # core: what to do with packets of a key
+    PROJECTIONS = 1  # core: where the spikes of a source go
+    POPULATIONS = 2  # core: what each population needs to take a step
+    SOURCES = 3  # core: keys that are told when a population took a step
+    WEIGHTS = 4  # core
+    PARAMETERS = 5  # core: neuron parameters
+    STATE = 6  # core, read only
+    COUNTERS = 7  # every node, read only
+    ROUTES = 8  # router: to which ports the packets of a key go
+    GATES = 9  # chip: credits that the host's populations wait for
+    START = 10  # chip: any WRITE resets all but the tables, and begins at step 0
+    IDENTITY = 11  # chip, read only: digest of the Fabric
+
+
+COUNTER_BITS = 32
+CORE_COUNTERS = (
+    "spikes_in",  # spikes taken, once each however many projections they feed
+    "spikes_out",
+    "synaptic_operations",  # weights added to sums
+    "adding_cycles",  # clock cycles in which the lanes add weights
+    "stall_cycles",  # clock cycles in which a packet waits to leave
+    "saturations",  # neuron updates whose membrane or current was clipped
+    "strays",  # packets that name nothing here: counted and dropped
+    "sweeps",  # population updates
+)
+CHIP_COUNTERS = (
+    "cycles",  # clock cycles from the first packet of a run to its latest STEP on the way out
+    "strays",
+)
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """Every size of a chip. What is stored here is decided before synthesis; everything else is loaded at run time.
+
+    Raises :class:`AerloomError` for sizes that no hardware can have.
+    """
+
+    name: str = "custom"
+    cores: int = 1
+    lanes: int = 16  #: weights added per clock and core; a power of two
+    update_lanes: int = 2  #: neurons updated per clock in a sweep; a power of two, at most ``lanes``
+    weight_bits: int = 8  #: bits of a stored weight
+    weight_words: int = 8192  #: words of ``lanes`` weights per core
+    rows: int = 32  #: rows of ``lanes`` neurons per core
+    parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
+    populations: int = 8  #: populations, or parts of them, per core
+    projections: int = 32  #: (source, population) pairs per core
+    keys: int = 64  #: source populations in the whole chip, inputs first
+    inputs: int = 4  #: source populations on the host's side
+    sum_bits: int = 20  #: bits of the sum of one step's weights
+    state_bits: int = 18  #: bits of membrane and synaptic current
+    spike_bits: int = 3  #: a neuron sends at most 2**spike_bits - 1 spikes per step
+    refractory_bits: int = 6  #: at most 2**refractory_bits - 1 refractory steps
+
+    def __post_init__(self) -> None:
+        for size in dataclasses.fields(self)[1:]:
+            if not isinstance(value := getattr(self, size.name), int) or value < 1:
+                raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")
+        for name in ("lanes", "update_lanes"):
+            if (value := getattr(self, name)) & value - 1:
+                raise AerloomError(f"Fabric {self.name}: {name} must be a power of two, not {value}")
+        limits = {
+            "update_lanes": self.lanes,
+            "cores": 64,
+            "weight_bits": 16,
+            "weight_words": 1 << SPACE.fields["address"].width,
+            "parameter_rows": 1 << SPACE.fields["address"].width,
+            "rows": (1 << SPACE.fields["address"].width) * self.update_lanes // self.lanes,
+            "keys": CHIP - 1,
+            "inputs": self.keys - 1,
+            "state_bits": 32,
+            "sum_bits": 32,
+        }
+        for name, limit in limits.items():
+            if (value := getattr(self, name)) > limit:
+                raise AerloomError(f"Fabric {self.name}: {name} must be at most {limit}, not {value}")
+
+    # derived sizes
+
+    @property
+    def groups(self) -> int:
+        """Groups of ``update_lanes`` neurons in a row."""
+        return self.lanes // self.update_lanes
+
+    @property
+    def neurons(self) -> int:
+        """Neurons that the state memory of one core holds."""
+        return self.rows * self.lanes
+
+    @property
+    def shift_bits(self) -> int:
+        """Bits of the shift that brings sums of coarse weights to the membrane's scale."""
+        return 3
+
+    # words of the tables in a core
+
+    @cached_property
+    def key_record(self) -> Record:
+        """Row ``key`` of KEYS: ``count`` projections from ``first`` on; ``home``: population ``slot`` has this key."""
+        return Record(
+            first=bits_for(self.projections),
+            count=bits_for(self.projections + 1),
+            slot=bits_for(self.populations),
+            home=1,
+        )
+
+    @cached_property
+    def projection_record(self) -> Record:
+        """A row of PROJECTIONS.
+
+        Neuron ``index`` of a source of ``stride`` neurons adds its weights for row ``r`` of the target, found at
+        ``weights + index + r * stride``, to sums ``row + r``. ``late``: the spikes belong to the target's next step.
+        """
+        return Record(
+            weights=bits_for(self.weight_words),
+            stride=bits_for(self.weight_words + 1),
+            row=bits_for(self.rows),
+            rows=bits_for(self.rows + 1),
+            fanout=bits_for(self.neurons + 1),
+            slot=bits_for(self.populations),
+            late=1,
+        )
+
+    @cached_property
+    def token_bits(self) -> int:
+        """Bits of a count of tokens or credits: a population may hear, and be heard by, every key."""
+        return bits_for(self.keys + 1)
+
+    @cached_property
+    def population_record(self) -> Record:
+        """Row ``slot`` of POPULATIONS: ``neurons`` with sums from ``row`` on and ``parameters`` from there on.
+
+        A step needs ``tokens`` STEPs from sources (``tokens_first`` for the very first), and sending it ``credits``
+        from listeners. ``each``: every neuron has its own parameters. A sample ends after ``steps`` steps (0: never).
+        """
+        return Record(
+            key=bits_for(self.keys),
+            row=bits_for(self.rows),
+            neurons=bits_for(self.neurons + 1),
+            parameters=bits_for(self.parameter_rows),
+            each=1,
+            tokens=self.token_bits,
+            tokens_first=self.token_bits,
+            credits=self.token_bits,
+            credits_first=self.token_bits,
+            sources=bits_for(self.projections),
+            source_count=bits_for(self.projections + 1),
+            steps=CHUNK,
+        )
+
+    @cached_property
+    def source_record(self) -> Record:
+        """A row of SOURCES: a key to which a CREDIT goes."""
+        return Record(key=bits_for(self.keys))
+
+    @cached_property
+    def gate_record(self) -> Record:
+        """Row ``key`` of GATES: is there such an input; credits it waits for, and waits for before its first step."""
+        return Record(known=1, credits=self.token_bits, credits_first=self.token_bits)
+
+    @cached_property
+    def neuron_record(self) -> Record:
+        """Parameters of one neuron; see :func:`aerloom.models.golden.fire` for what each of them does."""
+        state = Field(self.state_bits, signed=True)
+        return Record(
+            decay_v=13,
+            decay_i=13,
+            bias=state,
+            threshold=state,
+            reset_by=state,
+            reset_to=state,
+            v0=state,
+            min_v=state,
+            max_v=state,
+            max_i=state,
+            max_spikes=self.spike_bits,
+            refractory=self.refractory_bits,
+            shift=self.shift_bits,
+            filtered=1,
+            truncate=1,
+            reset_value=1,
+            reset_late=1,
+        )
+
+    @cached_property
+    def state_record(self) -> Record:
+        """State of one neuron: ``after`` is what its last spike left to do: refractory steps, or a late reset."""
+        state = Field(self.state_bits, signed=True)
+        return Record(v=state, i=state, after=max(self.spike_bits, self.refractory_bits))
+
+    @cached_property
+    def weight_record(self) -> Record:
+        """One weight."""
+        return Record(weight=Field(self.weight_bits, signed=True))
+
+    # nodes
+
+    @property
+    def routers(self) -> int:
+        """Routers of the tree: a binary tree of ``cores`` leaves, and a root even for one core."""
+        return max(1, self.cores - 1)
+
+    def tree(self) -> list[Router]:
+        """The routers between the host (up) and the cores, root first; router ``n`` is node ``cores + n``."""
+        routers: list[Router] = []
+
+        def grow(first: int, last: int) -> None:
+            node = self.cores + len(routers)
+            routers.append(Router(node, ()))
+            branches = []
+            middle = (first + last + 1) // 2
+            for a, b in [(first, middle), (middle, last)] if last - first > 1 else [(first, last)]:
+                below = self.cores + len(routers)
+                if b - a > 1:
+                    grow(a, b)
+                branches.append(Branch((a, b), (below, self.cores + len(routers))))
+            routers[node - self.cores] = Router(node, tuple(branches))
+
+        grow(0, self.cores)
+        return routers
+
+    @cached_property
+    def digest(self) -> int:
+        """64 bits that two Fabrics share only when a chip of one takes the image of the other."""
+        sizes = {k: v for k, v in dataclasses.asdict(self).items() if k != "name"}
+        return int.from_bytes(hashlib.sha256(json.dumps(sizes, sort_keys=True).encode()).digest()[:8], "little")
+
+    @staticmethod
+    def preset(name: str) -> Fabric:
+        """The preset called ``name``; raises :class:`AerloomError` naming the presets there are."""
+        try:
+            return PRESETS[name]
+        except KeyError:
+            raise AerloomError(f"no Fabric is called {name!r}; there are {', '.join(PRESETS)}") from None
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What is behind a router's port: cores and routers, as half-open ranges of nodes."""
+
+    cores: tuple[int, int]
+    routers: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Router:
+    """A router of the tree. Port 0 leads up to the host, port ``1 + n`` to branch ``n``."""
+
+    node: int
+    branches: tuple[Branch, ...]
+
+    @property
+    def ports(self) -> int:
+        """Ports, without the one to the router's own table."""
+        return 1 + len(self.branches)
+
+    def port(self, core: int | None) -> int:
+        """The port that leads to ``core`` (None: the host)."""
+        for n, branch in enumerate(self.branches):
+            if core is not None and branch.cores[0] <= core < branch.cores[1]:
+                return 1 + n
+        return 0
+
+
+def route_record(ports: int) -> Record:
+    """Row ``key`` of ROUTES: ports that SPIKE and STEP leave by, and the port that leads to their source."""
+    return Record(listeners=ports, home=bits_for(ports))
+
+
+PRESETS = {
+    fabric.name: fabric
+    for fabric in (
+        # for tests and waveforms: everything is small enough to look at
+        Fabric("tiny", lanes=4, update_lanes=1, weight_words=512, rows=16, parameter_rows=64, sum_bits=14),
+        # iCE40UP5K class: weights of one core in single-port RAM
+        Fabric("small", lanes=8, update_lanes=1, weight_words=16384, rows=64, parameter_rows=128, keys=32,
+               projections=16),
+        # ECP5-25F, GW2A-18 class
+        Fabric("medium", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512),
+        # ECP5-85F class, one wide core or several
+        Fabric("large", lanes=64, update_lanes=8, weight_words=4096, rows=32, parameter_rows=128),
+        Fabric("wide", lanes=128, update_lanes=16, weight_words=2048, rows=16, parameter_rows=64),
+        Fabric("quad", cores=4, lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256),
+    )
+}

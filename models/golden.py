@@ -1,0 +1,314 @@
+"""The reference: what a network computes, in NumPy, for many samples at once.
+
+``run`` composes as the hardware does: ``integrate`` (:mod:`aerloom.hdl.synapses`), then ``fire``
+(:mod:`aerloom.hdl.neurons`). An integer network runs in exact integers: matrix products go through floating-point BLAS
+only where the largest possible sum is an integer that the float type holds. A floating-point network runs the same
+equations in float32, and is the reference that quantisation is measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import AerloomError
+from .network import DECAY_ONE, Input, Network, Population, Projection
+
+Array = NDArray[Any]
+
+
+@dataclass
+class State:
+    """State of a population: arrays ``(batch, neurons)``.
+
+    ``after`` is what the last spikes left to do: refractory steps to go, or the spikes whose reset is still due.
+    """
+
+    v: Array
+    i: Array | None
+    after: Array | None
+
+
+@dataclass
+class Trace:
+    """What a run did. Arrays are ``(batch, steps, neurons)``; those of the final state ``(batch, neurons)``."""
+
+    spikes: dict[str, Array] = field(default_factory=dict)  #: uint8 spikes per step, of inputs and populations
+    state: dict[str, State] = field(default_factory=dict)  #: of each population after the last step
+    membranes: dict[str, Array] = field(default_factory=dict)  #: of each step, where asked for
+    saturations: dict[str, int] = field(default_factory=dict)  #: neuron updates in which v or i was clipped
+    synaptic_operations: int = 0  #: weights added to sums
+
+
+class Rule:
+    """A population's parameters, as :func:`fire` takes them: plain numbers, or arrays ``(neurons,)``."""
+
+    def __init__(self, population: Population, network: Network, largest: int) -> None:
+        """``largest``: a bound on the absolute sum of weights that can arrive in one step."""
+        self.population = p = population
+        self.integer = network.is_integer
+        if self.integer:
+            low, high = network.state_range
+            widest = max(-low * DECAY_ONE, (largest << p.shift) - 3 * low * p.max_spikes)
+            self.dtype = np.dtype(np.int32 if widest < 2**31 else np.int64)
+        else:
+            low, high = -np.inf, np.inf  # type: ignore[assignment]
+            self.dtype = np.dtype(np.float32)
+
+        def cast(value: Any) -> Any:
+            return np.asarray(value).astype(self.dtype)
+
+        self.decay_v, self.bias, self.threshold = cast(p.decay_v), cast(p.bias), cast(p.threshold)
+        self.decay_i = None if p.decay_i is None else cast(p.decay_i)
+        self.reset_by, self.reset_to, self.v0 = cast(p.reset_by), cast(p.reset_to), cast(p.v0)
+        self.min_v = cast(low if p.min_v is None else p.min_v)
+        self.max_v = cast(high if p.max_v is None else p.max_v)
+        self.max_i = cast(high)
+        self.clips = self.integer or p.min_v is not None or p.max_v is not None
+        self.clipped = 0
+
+    def rest(self, batch: int) -> State:
+        """The state at the start of a sample."""
+        p, shape = self.population, (batch, self.population.size)
+        v = np.empty(shape, self.dtype)
+        v[:] = self.v0
+        after = np.zeros(shape, np.int32) if p.refractory or p.reset_delay else None
+        return State(v, None if p.decay_i is None else np.zeros(shape, self.dtype), after)
+
+    def decay(self, x: Array, factor: Any) -> Array:
+        """D(x, d): what a step leaves of ``x``, in place."""
+        if not self.integer:
+            return np.multiply(x, factor, out=x)
+        if factor.ndim or factor != DECAY_ONE:
+            np.multiply(x, factor, out=x)
+            if self.population.rounding == "trunc":
+                x += (x >> 8 * x.itemsize - 1) & DECAY_ONE - 1  # the shift rounds down; this makes it toward zero
+            np.right_shift(x, 12, out=x)
+        return x
+
+    def clip(self, x: Array, low: Any, high: Any) -> Array:
+        """``x`` clipped in place. Counts, per neuron and step, whether anything was."""
+        self._over = self._over | (x < low) | (x > high)
+        np.maximum(x, low, out=x)
+        return np.minimum(x, high, out=x)
+
+    def stays_inside(self, drive: Array) -> bool:
+        """Whether these sums, over all steps of a run, provably leave the membrane within its limits."""
+        p = self.population
+        if not self.clips or p.decay_i is not None or p.reset_delay or np.any(self.reset_by > self.threshold):
+            return not self.clips
+        steps = drive.shape[0]
+        keep = float(np.max(self.decay_v)) / DECAY_ONE
+        lasting = min(steps, 1 / (1 - keep)) if keep < 1 and self.integer else steps
+        reach = int(np.max(np.abs(drive), initial=0)) * lasting + steps
+        start = max(int(np.max(np.abs(x))) for x in (self.v0, self.reset_to))
+        return bool(start + reach <= min(np.min(self.max_v), -np.max(self.min_v)))
+
+
+def fire(state: State, drive: Array, rule: Rule, clips: bool = True) -> Array:
+    """One step of a population: updates ``state`` in place, returns the spikes per neuron.
+
+    ``drive`` is the step's summed weights times 2^shift, plus the bias where there is no synaptic filter::
+
+        i ← D(i, decay_i) + drive                    with a synaptic filter: then drive = i + bias
+        v ← D(v, decay_v) + drive                    − reset_by · s of the step before, for a late "subtract"
+        v ← clip(v, min_v, max_v)                    reset_to, if s in the step before, for a late "value"
+        s ← min(v // threshold, max_spikes)          v ≥ threshold for max_spikes = 1; none for reset "none"
+        v ← v − reset_by · s                         reset_to where s, for "value"
+
+    with D(x, d) = x · d / 4096 rounded down ("floor") or toward zero ("trunc"). i is clipped to the state range. For
+    ``refractory`` steps after a spike v is held and s = 0. ``clips=False`` where the limits are known to be out of
+    reach.
+    """
+    p = rule.population
+    rule._over = False
+    if state.i is not None:
+        state.i = rule.decay(state.i, rule.decay_i)
+        state.i += drive
+        if rule.integer:
+            rule.clip(state.i, ~rule.max_i, rule.max_i)
+        drive = state.i + rule.bias
+    before, after = state.v.copy() if p.refractory else None, state.after
+    v = state.v = rule.decay(state.v, rule.decay_v)
+    v += drive
+    if p.reset_delay and p.reset == "subtract":
+        v -= rule.reset_by * after.astype(rule.dtype)  # type: ignore[union-attr]
+    if clips:
+        over_i = rule._over
+        rule.clip(v, rule.min_v, rule.max_v)
+        if before is not None:  # a held membrane is not updated, so it cannot be clipped
+            rule._over = over_i | (rule._over & (after == 0))
+        rule.clipped += int(np.count_nonzero(rule._over))
+    if p.reset_delay and p.reset == "value":
+        np.copyto(v, rule.reset_to, where=after > 0)  # type: ignore[operator]
+    if before is not None:
+        np.copyto(v, before, where=after > 0)  # type: ignore[operator]
+
+    if not p.spiking:
+        return np.zeros(v.shape, np.uint8)
+    if p.max_spikes > 1:
+        spikes = np.clip(v // rule.threshold, 0, p.max_spikes).astype(np.uint8)
+    else:
+        spikes = (v > rule.threshold if p.strict and not rule.integer else v >= rule.threshold).view(np.uint8)
+    if before is not None:
+        spikes[after > 0] = 0  # type: ignore[operator]
+
+    if p.reset_delay:
+        state.after = spikes
+    elif p.reset == "value":
+        np.copyto(v, rule.reset_to, where=spikes > 0)
+    elif p.max_spikes > 1:
+        v -= rule.reset_by * spikes.astype(rule.dtype)
+    else:
+        np.subtract(v, rule.reset_by, out=v, where=spikes.view(bool))
+    if p.refractory:
+        state.after = np.where(spikes, p.refractory, np.maximum(after - 1, 0))  # type: ignore[operator]
+    return spikes
+
+
+def integrate(projection: Projection, spikes: Array, max_spikes: int) -> Array:
+    """Summed weights ``(…, target)`` of source spikes ``(…, source)``: exact, for integer weights."""
+    weights = projection.weights
+    if weights.dtype.kind == "f":
+        kind: type = np.float32
+    else:
+        bound = largest_sum(projection, max_spikes)
+        kind = np.float32 if bound < 2**24 else np.float64 if bound < 2**53 else np.int64
+    flat = spikes.reshape(-1, spikes.shape[-1]).astype(kind)
+    return (flat @ weights.T.astype(kind)).reshape(*spikes.shape[:-1], -1)
+
+
+def largest_sum(projection: Projection, max_spikes: int) -> int:
+    """The largest absolute sum that a projection of integers can give to a neuron in one step."""
+    return int(np.abs(projection.weights.astype(np.int64)).sum(axis=1).max(initial=0)) * max_spikes
+
+
+def run(
+    network: Network,
+    spikes: Array | Mapping[str, Array],
+    *,
+    membranes: Collection[str] = (),
+    progress: Callable[[str], None] = lambda population: None,
+) -> Trace:
+    """Run ``network`` from rest on a batch of samples.
+
+    ``spikes`` is ``(batch, steps, *input.shape)``, spikes per step and neuron; with several inputs a mapping from their
+    names. ``membranes`` names populations whose membrane is wanted for every step. ``progress`` is called with the name
+    of each population before it runs. Raises :class:`AerloomError` for spikes that do not fit the inputs.
+    """
+    trace = Trace(spikes=check_spikes(network, spikes))
+    batch, steps, _ = next(iter(trace.spikes.values())).shape
+    for group in groups(network):
+        progress(group[0])
+        _run_group(network, group, trace, batch, steps, membranes)
+    for p in network.projections:
+        sent = trace.spikes[p.source][:, : max(steps - p.delay, 0)]
+        trace.synaptic_operations += int(sent.sum(dtype=np.int64)) * p.weights.shape[0]
+    return trace
+
+
+def _run_group(
+    network: Network, group: list[str], trace: Trace, batch: int, steps: int, membranes: Collection[str]
+) -> None:
+    """Run the populations of one cycle, or a single one; everything that projects into them has run."""
+    rules, drives, spikes, states = {}, {}, {}, {}
+    for name in group:
+        p = network.population[name]
+        into = network.into(name)
+        largest = 0
+        if network.is_integer:
+            largest = sum(largest_sum(q, network.sources[q.source].max_spikes) for q in into)
+        rule = rules[name] = Rule(p, network, largest)
+        drive = np.zeros((steps, batch, p.size), rule.dtype)  # steps first: each step is then one block of memory
+        for q in into:
+            if q.source not in group and q.delay < steps:
+                sent = trace.spikes[q.source][:, : steps - q.delay]
+                a = integrate(q, sent.transpose(1, 0, 2), network.sources[q.source].max_spikes)
+                np.add(drive[q.delay :], a, out=drive[q.delay :], casting="unsafe")
+        if p.shift:
+            drive <<= p.shift
+        if p.decay_i is None:
+            drive += rule.bias
+        drives[name] = drive
+        spikes[name] = np.zeros((steps, batch, p.size), np.uint8)
+        states[name] = rule.rest(batch)
+        if name in membranes:
+            trace.membranes[name] = np.zeros((batch, steps, p.size), rule.dtype)
+    loops = [q for q in network.projections if q.source in group and q.target in group]
+    clips = {n: bool(loops) or not rules[n].stays_inside(drives[n]) for n in group}
+    for t in range(steps):
+        for name in group:
+            drive = drives[name][t]
+            for q in loops:
+                if q.target == name and q.delay <= t:
+                    a = integrate(q, spikes[q.source][t - q.delay], network.sources[q.source].max_spikes)
+                    drive += a.astype(drive.dtype) << rules[name].population.shift if network.is_integer else a
+            spikes[name][t] = fire(states[name], drive, rules[name], clips[name])
+            if name in membranes:
+                trace.membranes[name][:, t] = states[name].v
+    for name in group:
+        trace.spikes[name] = spikes[name].transpose(1, 0, 2)
+        trace.state[name] = states[name]
+        trace.saturations[name] = rules[name].clipped
+
+
+def groups(network: Network) -> list[list[str]]:
+    """Populations in an order that runs: one by one, those of a cycle together (ordered as they act within a step)."""
+    remaining = dict.fromkeys(network.order)
+    into = {n: {p.source for p in network.into(n)} & set(remaining) for n in network.order}
+    out = []
+    while remaining:
+        def ancestors(name: str) -> set[str]:
+            seen: set[str] = set()
+            todo = [name]
+            while todo:
+                new = (into[todo.pop()] & remaining.keys()) - seen
+                seen |= new
+                todo += new
+            return seen | {name}
+
+        smallest = min((ancestors(n) for n in remaining), key=len)  # nothing outside projects into it
+        out.append([n for n in network.order if n in smallest])
+        for n in smallest:
+            del remaining[n]
+    return out
+
+
+def check_spikes(network: Network, spikes: Array | Mapping[str, Array]) -> dict[str, Array]:
+    """The spikes of every input as uint8 ``(batch, steps, neurons)``; :class:`AerloomError` where they do not fit."""
+    if not isinstance(spikes, Mapping):
+        if len(network.inputs) > 1:
+            names = ", ".join(i.name for i in network.inputs)
+            raise AerloomError(f"this network has several inputs; give spikes as a mapping with the keys {names}")
+        spikes = {network.inputs[0].name: spikes}
+    if unknown := spikes.keys() - {i.name for i in network.inputs}:
+        raise AerloomError(f"spikes name {sorted(unknown)}, which the network does not have as inputs")
+    out = {}
+    for i in network.inputs:
+        if i.name not in spikes:
+            raise AerloomError(f"input {i.name!r}: no spikes given")
+        out[i.name] = _check_input(i, np.asarray(spikes[i.name]))
+    if len({a.shape[:2] for a in out.values()}) > 1:
+        shapes = ", ".join(f"{n} {a.shape[:2]}" for n, a in out.items())
+        raise AerloomError(f"inputs must have the same number of samples and steps, not {shapes}")
+    return out
+
+
+def _check_input(i: Input, a: Array) -> Array:
+    wanted = f"(batch, steps, {', '.join(map(str, i.shape))})"
+    if a.dtype.kind not in "buif":
+        raise AerloomError(f"input {i.name!r}: spikes must be numbers, not {a.dtype}")
+    if a.ndim < 3 or a.shape[2:] not in (i.shape, (i.size,)):
+        raise AerloomError(f"input {i.name!r}: spikes must have the shape {wanted}, not {a.shape}")
+    if 0 in a.shape:
+        raise AerloomError(f"input {i.name!r}: spikes are empty: shape {a.shape}")
+    if a.dtype != bool and (not (a.min() >= 0 and a.max() <= i.max_spikes)):
+        raise AerloomError(f"input {i.name!r}: spikes must be 0 … {i.max_spikes} per step, not {a.min()} … {a.max()}")
+    out = a.astype(np.uint8, copy=False)
+    if a.dtype.kind == "f" and np.any(out != a):
+        raise AerloomError(f"input {i.name!r}: spikes must be whole numbers; encode analog values first")
+    return out.reshape(*a.shape[:2], i.size)

@@ -1,0 +1,343 @@
+"""A spiking network: inputs, populations of neurons, and the projections between them.
+
+The same records hold a trained network (floating point) and a quantised one (integers); :func:`golden.run` runs both.
+Time is discrete. Population P receives in step t, over all projections Q→P with delay δ and weights W,
+
+    a_P[t] = Σ W · s_Q[t − δ]
+
+and :func:`aerloom.models.golden.fire` says what it does with it. Every cycle holds a projection with δ ≥ 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import graphlib
+import hashlib
+import io
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import AerloomError
+
+DECAY_ONE = 4096  #: an integer decay factor that keeps everything
+FORMAT = 1  #: version of the file format
+
+Value = float | int | NDArray[Any]  #: one value for a population, or an array with one per neuron
+
+#: Parameters that may be given per neuron
+PER_NEURON = ("decay_v", "decay_i", "bias", "threshold", "reset_by", "reset_to", "v0", "min_v", "max_v")
+RESETS = ("subtract", "value", "none")
+
+
+@dataclass(frozen=True)
+class Input:
+    """Spikes from outside: ``shape`` neurons, each of which may send up to ``max_spikes`` spikes per step."""
+
+    name: str
+    shape: tuple[int, ...]
+    max_spikes: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", _shape(self.name, self.shape))
+        if self.max_spikes < 1:
+            raise AerloomError(f"{self.name}: max_spikes of an input must be at least 1, not {self.max_spikes}")
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Neurons that follow one rule. The defaults make an integrate-and-fire neuron.
+
+    Decay factors are 0 … 4096 (4096ths) in an integer network and 0 … 1 in a floating-point one. Where a parameter may
+    be an array, it has one value per neuron; an array of equal values is folded to that value.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    decay_v: Value = DECAY_ONE  #: factor of the membrane per step; 4096 (or 1.0): integrate and fire
+    decay_i: Value | None = None  #: factor of the synaptic current per step; None: no synaptic filter
+    bias: Value = 0  #: added to the membrane in every step
+    threshold: Value = 1  #: a neuron spikes when v ≥ threshold
+    reset: str = "subtract"  #: "subtract": v − reset_by·s; "value": reset_to; "none": a readout, no spikes
+    reset_by: Value | None = None  #: None: the threshold
+    reset_to: Value = 0
+    reset_delay: int = 0  #: 1: the reset acts after the leak and input of the next step (snnTorch's default)
+    max_spikes: int = 1  #: several spikes per step: min(v // threshold, max_spikes)
+    refractory: int = 0  #: steps after a spike in which v is held and no spike is sent
+    v0: Value = 0  #: membrane at the start of a sample
+    min_v: Value | None = None  #: the membrane is clipped to min_v … max_v once per step; None: state range
+    max_v: Value | None = None
+    rounding: str = "floor"  #: how an integer decay rounds: "floor", or "trunc" (toward zero)
+    strict: bool = False  #: floating point only: spike when v > threshold (integers: threshold + 1)
+    shift: int = 0  #: integer only: weights count 2**shift each on the membrane's scale
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "shape", _shape(self.name, self.shape))
+        if self.reset_by is None:
+            put(self, "reset_by", self.threshold)
+        for name in PER_NEURON:
+            put(self, name, self._fold(name, getattr(self, name)))
+        for name, allowed in (("reset", RESETS), ("rounding", ("floor", "trunc")), ("reset_delay", (0, 1))):
+            if (value := getattr(self, name)) not in allowed:
+                raise AerloomError(f"{self.name}: {name} must be one of {allowed}, not {value!r}")
+        for name, low, high in (("max_spikes", 1, 255), ("refractory", 0, 65535), ("shift", 0, 7)):
+            if not low <= (value := getattr(self, name)) <= high:
+                raise AerloomError(f"{self.name}: {name} must be in {low} … {high}, not {value!r}")
+        if self.reset_delay and self.refractory:
+            raise AerloomError(f"{self.name}: refractory steps need reset_delay = 0: v is held while the reset is due")
+        if self.max_spikes > 1 and np.any(np.asarray(self.threshold) <= 0):
+            raise AerloomError(f"{self.name}: several spikes per step need a threshold above 0")
+
+    def _fold(self, name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf":
+            raise AerloomError(f"{self.name}: {name} must be a number or an array of numbers, not {value!r}")
+        if not np.all(np.isfinite(array)):
+            raise AerloomError(f"{self.name}: {name} holds NaN or infinity; the training diverged or the file is broken")
+        if array.size not in (1, self.size):
+            raise AerloomError(f"{self.name}: {name} must have 1 or {self.size} values, not {array.size}")
+        flat = array.reshape(-1)
+        return flat[0].item() if np.all(flat == flat[0]) else flat
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return math.prod(self.shape)
+
+    @property
+    def spiking(self) -> bool:
+        """False for a readout, which integrates and never spikes."""
+        return self.reset != "none"
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Dense weights from every neuron of ``source`` to every neuron of ``target``.
+
+    ``weights`` is ``(target.size, source.size)``; a spike counts ``delay`` steps after it was sent.
+    """
+
+    source: str
+    target: str
+    weights: NDArray[Any]
+    delay: int = 0
+
+    def __post_init__(self) -> None:
+        weights = np.asarray(self.weights)
+        object.__setattr__(self, "weights", weights)
+        if weights.dtype.kind not in "if" or weights.ndim != 2:
+            raise AerloomError(f"{self}: weights must be a matrix of numbers, not {weights.dtype} {weights.shape}")
+        if not np.all(np.isfinite(weights)):
+            raise AerloomError(f"{self}: weights hold NaN or infinity; the training diverged or the file is broken")
+        if self.delay < 0:
+            raise AerloomError(f"{self}: delay must be 0 or more steps, not {self.delay}")
+
+    def __str__(self) -> str:
+        return f"{self.source} → {self.target}"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Inputs, populations and projections; checked as a whole when it is made.
+
+    ``outputs`` are the populations whose spikes (or membranes, for a readout) are the answer. ``state_bits`` is the
+    state range of an integer network: v and i are clipped to that many bits. ``meta`` is carried along and saved.
+
+    Raises :class:`AerloomError` with the name of what does not fit.
+    """
+
+    inputs: tuple[Input, ...]
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    outputs: tuple[str, ...] = ()
+    state_bits: int = 18
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        for name in ("inputs", "populations", "projections", "outputs"):
+            put(self, name, tuple(getattr(self, name)))
+        if not self.inputs or not self.populations:
+            raise AerloomError("a network needs at least one input and one population")
+        names = [x.name for x in (*self.inputs, *self.populations)]
+        if twice := {n for n in names if names.count(n) > 1}:
+            raise AerloomError(f"names must be unique; {', '.join(sorted(twice))} occurs twice")
+        if not self.outputs:
+            put(self, "outputs", (self.populations[-1].name,))
+        for name in self.outputs:
+            if name not in self.population:
+                raise AerloomError(f"output {name!r} is not a population; there are {', '.join(self.population)}")
+        for p in self.projections:
+            if p.source not in self.sources or p.target not in self.population:
+                raise AerloomError(f"{p}: there is no such {'target' if p.source in self.sources else 'source'}")
+            shape = self.population[p.target].size, self.sources[p.source].size
+            if p.weights.shape != shape:
+                raise AerloomError(f"{p}: weights must be {shape} (target, source), not {p.weights.shape}")
+            source = self.sources[p.source]
+            if isinstance(source, Population) and not source.spiking:
+                raise AerloomError(f"{p}: {p.source} is a readout (reset 'none') and sends no spikes")
+        for population in self.populations:
+            if not self.into(population.name):
+                raise AerloomError(f"{population.name}: nothing projects into it, so it would never take a step")
+        self.order  # noqa: B018  raises for a cycle without delay
+        if self.is_integer:
+            self._check_integers()
+
+    def _check_integers(self) -> None:
+        low, high = self.state_range
+        for p in self.populations:
+            for name in PER_NEURON:
+                value = getattr(p, name)
+                if value is None:
+                    continue
+                if np.asarray(value).dtype.kind == "f":
+                    raise AerloomError(f"{p.name}: {name} must be integer, like the weights; quantize makes it so")
+                a, b = (0, DECAY_ONE) if name.startswith("decay") else (low, high)
+                if np.any(np.asarray(value) < a) or np.any(np.asarray(value) > b):
+                    raise AerloomError(f"{p.name}: {name} must be in {a} … {b}, not {np.min(value)} … {np.max(value)}")
+
+    @cached_property
+    def population(self) -> dict[str, Population]:
+        """Populations by name."""
+        return {p.name: p for p in self.populations}
+
+    @cached_property
+    def sources(self) -> dict[str, Input | Population]:
+        """Everything that sends spikes, by name: inputs first."""
+        return {x.name: x for x in (*self.inputs, *self.populations)}
+
+    @property
+    def is_integer(self) -> bool:
+        """True for a quantised network."""
+        return all(p.weights.dtype.kind == "i" for p in self.projections)
+
+    @property
+    def state_range(self) -> tuple[int, int]:
+        """Smallest and largest value of an integer state."""
+        return -(1 << self.state_bits - 1), (1 << self.state_bits - 1) - 1
+
+    def into(self, name: str) -> list[Projection]:
+        """The projections into a population."""
+        return [p for p in self.projections if p.target == name]
+
+    def out_of(self, name: str) -> list[Projection]:
+        """The projections that leave an input or a population."""
+        return [p for p in self.projections if p.source == name]
+
+    @cached_property
+    def order(self) -> list[str]:
+        """Names of the populations such that no projection without delay leads back."""
+        graph = graphlib.TopologicalSorter[str]({p.name: [] for p in self.populations})
+        for p in self.projections:
+            if p.delay == 0 and p.source in self.population:
+                graph.add(p.target, p.source)
+        try:
+            return list(graph.static_order())
+        except graphlib.CycleError as e:
+            raise AerloomError(f"the cycle {' → '.join(e.args[1][::-1])} needs a projection with delay ≥ 1") from None
+
+    @cached_property
+    def hash(self) -> str:
+        """Digest of everything that decides the network's behaviour."""
+        digest = hashlib.sha256()
+        header, arrays = self._flatten()
+        header.pop("meta")
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        for name in sorted(arrays):
+            digest.update(name.encode() + str(arrays[name].dtype).encode() + np.ascontiguousarray(arrays[name]).tobytes())
+        return digest.hexdigest()[:16]
+
+    def replace(self, **changes: Any) -> Network:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    # --- files
+
+    def _flatten(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        arrays: dict[str, NDArray[Any]] = {}
+
+        def record(item: Any, place: str) -> dict[str, Any]:
+            out = {}
+            for f in dataclasses.fields(item):
+                value = getattr(item, f.name)
+                if isinstance(value, np.ndarray):
+                    arrays[f"{place}.{f.name}"] = value
+                else:
+                    out[f.name] = value
+            return out
+
+        header: dict[str, Any] = {
+            kind: [record(item, f"{kind}.{n}") for n, item in enumerate(getattr(self, kind))]
+            for kind in ("inputs", "populations", "projections")
+        }
+        header |= {"outputs": list(self.outputs), "state_bits": self.state_bits, "meta": self.meta}
+        return header, arrays
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to ``path`` (a NumPy archive without pickles); all of it or nothing."""
+        header, arrays = self._flatten()
+        buffer = io.BytesIO()
+        text = json.dumps({"aerloom": FORMAT, **header}).encode()
+        np.savez_compressed(buffer, network=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
+        write_whole(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Network:
+        """The network in ``path``; raises :class:`AerloomError` for a file that is not a whole aerloom network."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                header = json.loads(archive["network"].tobytes())
+                if header.pop("aerloom") != FORMAT:
+                    raise AerloomError(f"{path}: made by a newer aerloom than this one; update aerloom")
+                arrays = {name: archive[name] for name in archive.files}
+            kinds = {"inputs": Input, "populations": Population, "projections": Projection}
+            parts: dict[str, list[Any]] = {kind: [] for kind in kinds}
+            for kind, make in kinds.items():
+                for n, fields in enumerate(header.pop(kind)):
+                    stored = {k.rsplit(".", 1)[1]: a for k, a in arrays.items() if k.startswith(f"{kind}.{n}.")}
+                    parts[kind].append(make(**fields, **stored))
+            return cls(**parts, **header)
+        except FileNotFoundError:
+            raise AerloomError(f"{path}: there is no such file") from None
+        except OSError as e:
+            raise AerloomError(f"{path}: cannot be read: {e.strerror or e}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, EOFError, zipfile.BadZipFile,
+                zipfile.LargeZipFile, NotImplementedError) as e:
+            raise AerloomError(f"{path}: not an aerloom network, or damaged ({type(e).__name__}: {e})") from None
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a reader finds all of it, or what was there before."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as e:
+        raise AerloomError(f"{path}: cannot be written: {e.strerror or e}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _shape(name: str, shape: Iterable[int]) -> tuple[int, ...]:
+    out = tuple(int(n) for n in (shape if isinstance(shape, Iterable) else (shape,)))
+    if not out or any(n < 1 for n in out):
+        raise AerloomError(f"{name}: shape must be positive numbers, not {shape!r}")
+    return out

@@ -1,0 +1,36 @@
+"""A link to a chip that is being simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..hdl.chip import Chip
+from ..host.link import KIND_SHIFT, REPLIES, Words
+from ..models.fabric import Fabric
+from .engine import Engine, open_engine
+
+
+class SimLink:
+    """The chip's two streams, driven by a simulation engine. Time stands still between exchanges."""
+
+    def __init__(self, fabric: Fabric, engine: Engine) -> None:
+        self.fabric, self.engine = fabric, engine
+
+    def exchange(self, words: Words, replies: int, progress: Callable[[int], Any] | None = None) -> Words:
+        """See :class:`aerloom.host.link.Link`."""
+        self.engine.progress = progress
+        return np.asarray(self.engine.exchange({"i": words}, {"o": replies})["o"], np.uint32)
+
+    def close(self) -> None:
+        """End the simulation."""
+        self.engine.close()
+
+
+def connect(fabric: Fabric | None = None, engine: str = "compiled", **options: Any) -> SimLink:
+    """Simulate a chip of ``fabric`` (the preset ``medium`` by default) on one of :data:`aerloom.sim.engine.ENGINES`."""
+    fabric = fabric or Fabric.preset("medium")
+    replies = sum(1 << int(kind) for kind in REPLIES)
+    return SimLink(fabric, open_engine(Chip(fabric), engine, counted={"o": (KIND_SHIFT, replies)}, **options))

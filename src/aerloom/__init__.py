@@ -1,0 +1,25 @@
+"""aerloom: trained spiking neural networks as FPGA hardware, with the same answers bit for bit.
+
+>>> net = aerloom.quantize(aerloom.zoo("digits"), bits=8).network
+>>> with aerloom.connect("sim") as device:
+...     device.load(net)
+...     answer = device.run(spikes)
+"""
+
+from .host.device import Device, connect
+from .models.errors import AerloomError
+from .models.fabric import Fabric
+from .models.network import Input, Network, Population, Projection
+from .models.place import place
+
+__all__ = [
+    "AerloomError",
+    "Device",
+    "Fabric",
+    "Input",
+    "Network",
+    "Population",
+    "Projection",
+    "connect",
+    "place",
+]
