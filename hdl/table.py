@@ -1,7 +1,7 @@
 """Memories that the host fills through packets, and the unit that takes those packets."""
 
 from amaranth.hdl import Module, Mux, Shape, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -39,21 +39,19 @@ class Table(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(
-            shape=data.ArrayLayout(CHUNK, self.chunks), depth=self.depth, init=[]
-        )
-        write, read = memory.write_port(granularity=1), memory.read_port()
+        m.submodules.memory = memory = Memory(shape=CHUNK * self.chunks, depth=self.depth, init=[])
+        write, read = memory.write_port(granularity=CHUNK), memory.read_port()
         here = Signal()
         w = self.write.payload
         m.d.comb += [
             here.eq(self.write.valid & (w.space == self.space) & (w.address < self.depth)),
             write.addr.eq(w.address),
             write.en.eq(Mux(here, 1 << w.chunk, 0)),
+            write.data.eq(w.data.replicate(self.chunks)),
             read.addr.eq(self.address),
             read.en.eq(self.enable),
+            Value.cast(self.data).eq(read.data),
         ]
-        m.d.comb += [write.data[n].eq(w.data) for n in range(self.chunks)]
-        m.d.comb += Value.cast(self.data).eq(Value.cast(read.data))
         return m
 
 
@@ -122,7 +120,7 @@ class Loader(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             with m.Switch(self.i.payload.kind):
                 with m.Case(Kind.ADDRESS):
-                    place = data.View(SPACE_LAYOUT, self.i.payload.index)
+                    place = SPACE_LAYOUT(self.i.payload.index)
                     m.d.sync += [address.eq(place.address), space.eq(place.space), chunk.eq(0)]
                 with m.Case(Kind.WRITE):
                     m.d.comb += [self.write.valid.eq(1), step.eq(1)]

@@ -111,6 +111,8 @@ class Walk(wiring.Component):
         neurons = Signal.like(job.neurons)  # of the sweep, still to update
         group = Signal.like(o.update.group)
         state = Signal.like(o.update.state)
+        last = Signal()  # group of the sweep
+        address = Signal.like(o.weights)  # of the spike's first word
 
         m.d.comb += [o.row.eq(row), o.weights.eq(weights)]
         with m.If(clearing):
@@ -128,15 +130,16 @@ class Walk(wiring.Component):
                 o.update.parameter.eq(job.parameters + Mux(job.each, group, 0)),
                 o.update.slot.eq(job.slot),
                 o.update.fresh.eq(job.fresh),
-                o.update.last.eq(neurons <= fabric.update_lanes),
+                last.eq(neurons <= fabric.update_lanes),
+                o.update.last.eq(last),
                 # a row is cleared with its last group
-                o.clear.eq(o.update.last | ((state & fabric.groups - 1) == fabric.groups - 1)),
+                o.clear.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
             ]
             m.d.comb += [o.update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
             m.d.sync += [
                 group.eq(group + 1),
                 state.eq(state + 1),
-                neurons.eq(Mux(o.update.last, 0, neurons - fabric.update_lanes)),
+                neurons.eq(Mux(last, 0, neurons - fabric.update_lanes)),
             ]
         with m.Elif(rows != 0):
             m.d.comb += [self.o.valid.eq(1), o.add.eq(1)]
@@ -163,6 +166,7 @@ class Walk(wiring.Component):
                         late = Signal()
                         m.d.comb += [
                             known.eq(self.i.payload.index < p.stride),
+                            address.eq(p.weights + self.i.payload.index),
                             late.eq(p.late & self.fresh.bit_select(self.i.payload.slot, 1)),
                             self.taken.eq(self.i.payload.first & known),
                             self.stray.eq(self.i.payload.first & ~known),
@@ -172,13 +176,13 @@ class Walk(wiring.Component):
                                 self.o.valid.eq(1),
                                 o.add.eq(1),
                                 o.row.eq(p.row),
-                                o.weights.eq(p.weights + self.i.payload.index),
+                                o.weights.eq(address),
                                 self.operations.eq(p.fanout),
                             ]
                             m.d.sync += [
                                 rows.eq(p.rows - 1),
                                 row.eq(p.row + 1),
-                                weights.eq(o.weights + p.stride),
+                                weights.eq(address + p.stride),
                                 stride.eq(p.stride),
                             ]
         m.d.comb += [self.token.payload.eq(self.i.payload.slot), self.credit.payload.eq(self.i.payload.slot)]

@@ -1,0 +1,70 @@
+"""Packets of a key into arrivals, against a few lines of Python."""
+
+import random
+
+import pytest
+
+from aerloom.hdl.lookup import Lookup
+from aerloom.models.fabric import Kind, Space
+from aerloom.sim.engine import open_engine
+from tests.wrap import TOY, Plain, many, packet, talk, writes
+
+
+def random_tables(r):
+    """Rows of KEYS and PROJECTIONS."""
+    keys = []
+    for _ in range(TOY.keys):
+        first = r.randrange(TOY.projections)
+        count = r.choice([0, 1, r.randint(0, TOY.projections - first)])
+        keys.append({"first": first, "count": count, "slot": r.randrange(TOY.populations), "home": r.randrange(2)})
+    fields = TOY.projection_record.fields
+    projections = [{name: r.getrandbits(f.width) for name, f in fields.items()} for _ in range(TOY.projections)]
+    return keys, projections
+
+
+def arrivals(p, keys, projections):
+    """What a packet becomes."""
+    row, common = keys[p["key"]], {"kind": p["kind"], "index": p["index"]}
+    if p["kind"] == Kind.CREDIT:
+        return [common | {"slot": row["slot"], "first": 1}] * row["home"]
+    mine = projections[row["first"] : row["first"] + row["count"]]
+    return [common | {"slot": q["slot"], "projection": q, "first": int(n == 0)} for n, q in enumerate(mine)]
+
+
+def load(simulation, keys, projections):
+    send = writes(Space.KEYS, TOY.key_record, keys) + writes(Space.PROJECTIONS, TOY.projection_record, projections)
+    talk(simulation, {"write": send}, {})
+
+
+def random_packet(r):
+    return packet(r.choice([Kind.SPIKE, Kind.STEP, Kind.CREDIT]), r.randrange(TOY.keys), r.getrandbits(19))
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_a_packet_arrives_at_all_projections_of_its_key(engine, stall):
+    r = random.Random(1)
+    with open_engine(Plain(Lookup(TOY), events=["stray"]), engine, stall=stall) as simulation:
+        for _ in range(3):
+            keys, projections = random_tables(r)
+            load(simulation, keys, projections)
+            packets = [random_packet(r) for _ in range(many(engine, 800))]
+            expected = [arrivals(p, keys, projections) for p in packets]
+            flat, strays = sum(expected, []), expected.count([])
+            out = talk(simulation, {"i": packets}, {"o": len(flat), "stray": strays}, drain=20)
+            for arrival in out["o"]:
+                if arrival["kind"] == Kind.CREDIT:
+                    del arrival["projection"]
+            assert out["o"] == flat
+            assert len(out["stray"]) == strays
+
+
+def test_an_arrival_per_clock(engine):
+    r = random.Random(2)
+    keys, projections = random_tables(r)
+    packets = [p for p in (random_packet(r) for _ in range(100)) if arrivals(p, keys, projections)]
+    total = sum(len(arrivals(p, keys, projections)) for p in packets)
+    with open_engine(Plain(Lookup(TOY), events=["stray"]), engine) as simulation:
+        load(simulation, keys, projections)
+        before = simulation.cycles
+        talk(simulation, {"i": packets}, {"o": total})
+        assert simulation.cycles - before == total + 2

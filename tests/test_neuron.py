@@ -1,0 +1,173 @@
+"""The neuron computes golden.fire: everywhere at toy width, and for any options at full width."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aerloom.hdl.neuron import Neuron
+from aerloom.models import golden
+from aerloom.models.fabric import Fabric, Field, Record
+from aerloom.models.network import PER_NEURON, Input, Network, Population, Projection
+from aerloom.models.place import neuron_values
+from aerloom.sim.engine import open_engine
+from tests.networks import populations
+from tests.wrap import Plain, many
+
+TOYS = {
+    spike_bits: Fabric(f"{spike_bits} spike bits", state_bits=4, sum_bits=4, spike_bits=spike_bits, refractory_bits=bits)
+    for spike_bits, bits in ((1, 2), (2, 1))
+}
+
+
+def network_of(population, state_bits):
+    """A network around one population."""
+    weights = np.zeros((population.size, 1), np.int8)
+    projection = Projection("in", population.name, weights)
+    return Network((Input("in", (1,)),), (population,), (projection,), state_bits=state_bits)
+
+
+def fire(population, fabric, sums, fresh, v, i, after):
+    """What golden makes of neurons in this state: spikes, v, i, after, and how many were clipped."""
+    network = network_of(population, fabric.state_bits)
+    rule = golden.Rule(population, network, largest=1 << fabric.sum_bits - 1)
+    rest = golden.State(np.broadcast_to(rule.v0, v.shape), np.zeros_like(v), np.zeros_like(v))
+    start = [np.where(fresh, a, b) for a, b in zip((rest.v, rest.i, rest.after), (v, i, after), strict=True)]
+    filtered, remembers = population.decay_i is not None, population.refractory or population.reset_delay
+    state = golden.State(
+        start[0].astype(rule.dtype)[None],
+        start[1].astype(rule.dtype)[None] if filtered else None,
+        start[2][None] if remembers else None,
+    )
+    drive = (sums.astype(rule.dtype) << population.shift) + (0 if filtered else rule.bias)
+    spikes = golden.fire(state, drive[None], rule)[0]
+    none = np.zeros_like(spikes)
+    now = [none if x is None else x[0] for x in (state.v, state.i, state.after)]
+    return np.stack([spikes, *now]).astype(int), rule.clipped
+
+
+def update(simulation, population, fabric, sums, fresh, v, i, after):
+    """What the hardware makes of them."""
+    network = network_of(population, fabric.state_bits)
+    values = neuron_values(network, population, 0)
+    values |= {name: x for name in PER_NEURON if isinstance(x := getattr(population, name), np.ndarray)}
+    due = Record(
+        sum=Field(fabric.sum_bits, signed=True),
+        fresh=1,
+        state=fabric.state_record.width,
+        parameters=fabric.neuron_record.width,
+    )
+
+    def wide(x):  # Python integers, as words are longer than NumPy's
+        return x.astype(object) if isinstance(x, np.ndarray) else x
+
+    words = due.pack(
+        sum=wide(sums),
+        fresh=wide(fresh),
+        state=fabric.state_record.pack(v=wide(v), i=wide(i), after=wide(after)),
+        parameters=fabric.neuron_record.pack(**{name: wide(x) for name, x in values.items()}),
+    )
+    out = simulation.exchange({"i": words.tolist()}, {"o": v.size})["o"]
+    fired = Record(state=fabric.state_record.width, spikes=fabric.spike_bits, clipped=1)
+    fired = fired.unpack(np.array(out, object))
+    state = fabric.state_record.unpack(fired["state"])
+    return np.stack([fired["spikes"], state["v"], state["i"], state["after"]]).astype(int), sum(fired["clipped"])
+
+
+def longest(population):
+    """The most that a spike can leave to do."""
+    return population.spiking * (population.refractory or population.reset_delay * population.max_spikes)
+
+
+def agree(simulation, population, fabric, *vectors):
+    """Both, and where they differ."""
+    expected, clips = fire(population, fabric, *vectors)
+    given, clipped = update(simulation, population, fabric, *vectors)
+    np.testing.assert_array_equal(given, expected, err_msg=f"spikes, v, i, after of {population}")
+    assert clipped == clips
+
+
+def toy_populations(r, fabric):
+    """All combinations of the options; the other parameters are random for each neuron. 16 × 16 neurons each."""
+    low, high, size = -8, 7, 256
+
+    def some(a, b):
+        return r.integers(a, b + 1, size)
+
+    for reset, rounding, filtered, limits in itertools.product(
+        ("subtract", "value", "none"), ("floor", "trunc"), (False, True), (False, True)
+    ):
+        for refractory, reset_delay in ((0, 0), (0, 1), *((n, 0) for n in range(1, 1 << fabric.refractory_bits))):
+            for max_spikes, shift in itertools.product(range(1, 1 << fabric.spike_bits), (0, 1, 7)):
+                threshold, reset_by = some(1 if max_spikes > 1 else low, high), some(low, high)
+                if reset == "subtract" and not reset_delay:  # nothing clips v − reset_by · s
+                    most = np.minimum(high // threshold, max_spikes) if max_spikes > 1 else 1
+                    reset_by = np.minimum(abs(reset_by), threshold + (-low) // most).clip(0, high)
+                yield Population(
+                    "p",
+                    (size,),
+                    decay_v=r.choice([0, 1, 2048, 3000, 4095, 4096, 4096], size),
+                    decay_i=r.choice([0, 1, 2048, 3000, 4095, 4096, 4096], size) if filtered else None,
+                    bias=some(low, high),
+                    threshold=threshold,
+                    reset=reset,
+                    reset_by=reset_by,
+                    reset_to=some(low, high),
+                    reset_delay=reset_delay,
+                    max_spikes=max_spikes,
+                    refractory=refractory,
+                    v0=some(low, high),
+                    min_v=some(low, 0) if limits else None,
+                    max_v=some(0, high) if limits else None,
+                    rounding=rounding,
+                    shift=shift,
+                )
+
+
+@pytest.mark.parametrize("spike_bits", TOYS)
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_every_membrane_and_sum_at_toy_width_under_every_option(engine, spike_bits, stall):
+    fabric, r = TOYS[spike_bits], np.random.default_rng(spike_bits)
+    v, sums = (x.reshape(-1) - 8 for x in np.meshgrid(np.arange(16), np.arange(16)))
+    every = 1 if engine == "compiled" and not stall else 11
+    with open_engine(Plain(Neuron(fabric)), engine, stall=stall) as simulation:
+        for population in itertools.islice(toy_populations(r, fabric), 0, None, every):
+            i = r.integers(-8, 8, v.size) if population.decay_i is not None else np.zeros_like(v)
+            fresh = (r.random(v.size) < 0.1).astype(int)
+            after = r.integers(0, longest(population) + 1, v.size)
+            agree(simulation, population, fabric, sums, fresh, v, i, after)
+
+
+@pytest.mark.parametrize("stall", [0.2])
+def test_any_options_at_full_width(engine, stall):
+    fabric = Fabric()
+    with open_engine(Plain(Neuron(fabric)), engine, stall=stall) as simulation:
+
+        @settings(max_examples=many(engine, 300), deadline=None)
+        @given(st.data())
+        def check(data):
+            population = data.draw(populations("p", data.draw(st.booleans()), fabric.state_bits))
+            n = population.size
+
+            def some(low, high):
+                edges = st.sampled_from((low, high, 0))
+                return np.array(data.draw(st.lists(edges | st.integers(low, high), min_size=n, max_size=n)))
+
+            half = 1 << fabric.state_bits - 1
+            i = some(-half, half - 1) if population.decay_i is not None else np.zeros(n, int)
+            sums, v = some(-(1 << fabric.sum_bits - 1), (1 << fabric.sum_bits - 1) - 1), some(-half, half - 1)
+            agree(simulation, population, fabric, sums, some(0, 1), v, i, some(0, longest(population)))
+
+        check()
+
+
+def test_an_update_takes_a_clock(engine):
+    fabric = TOYS[1]
+    population = Population("p", (50,))
+    zeros = np.zeros(50, int)
+    with open_engine(Plain(Neuron(fabric)), engine) as simulation:
+        update(simulation, population, fabric, zeros, zeros, zeros, zeros, zeros)
+        assert simulation.cycles == 50 + Neuron.latency

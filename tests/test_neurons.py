@@ -1,0 +1,114 @@
+"""Groups of neurons with their state and parameters, against golden.fire."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aerloom.hdl.neurons import Neurons
+from aerloom.models import golden
+from aerloom.models.fabric import Space
+from aerloom.models.network import Input, Network, Projection
+from aerloom.models.place import differs, neuron_values
+from aerloom.sim.engine import open_engine
+from tests.networks import populations
+from tests.wrap import TOY, Plain, many, talk, writes
+
+FABRIC = dataclasses.replace(TOY, state_bits=18, sum_bits=20, spike_bits=3)
+
+
+def fill(network, population, first):
+    """Writes for the parameters of a population, from row `first` on: a row for all neurons, or one for each group."""
+    lanes, size = FABRIC.update_lanes, population.size
+    words = []
+    for n in range(0, size if differs(population) else 1, lanes):
+        neurons = [neuron_values(network, population, min(n + lane, size - 1)) for lane in range(lanes)]
+        packed = [FABRIC.neuron_record.pack(**values) for values in neurons]
+        words.append(sum(word << lane * FABRIC.neuron_record.width for lane, word in enumerate(packed)))
+    chunks = -(-lanes * FABRIC.neuron_record.width // 16)
+    return [
+        {"space": Space.PARAMETERS, "address": first + n, "chunk": chunk, "data": word >> 16 * chunk & 0xFFFF}
+        for n, word in enumerate(words)
+        for chunk in range(chunks)
+    ]
+
+
+def groups(population, sums, fresh, parameters, state):
+    """The sums of a step as they come in: group by group, padded with noise."""
+    lanes, size = FABRIC.update_lanes, population.size
+    padded = np.append(sums, [99] * (-size % lanes)).reshape(-1, lanes)
+    return [
+        {
+            "sums": row.tolist(),
+            "update": {
+                "state": state + n,
+                "group": n,
+                "parameter": parameters + differs(population) * n,
+                "mask": (1 << min(lanes, size - n * lanes)) - 1,
+                "slot": 2,
+                "fresh": fresh,
+                "last": int(n == len(padded) - 1),
+            },
+        }
+        for n, row in enumerate(padded)
+    ]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_steps_of_a_population(engine, stall):
+    lanes, width = FABRIC.update_lanes, FABRIC.state_record.width
+    with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine, stall=stall) as simulation:
+
+        @settings(max_examples=many(engine, 30), deadline=None)
+        @given(populations("p", False, FABRIC.state_bits), st.integers(0, 1), st.integers(0, 5), st.randoms())
+        def check(population, parameters, state, r):
+            size = population.size
+            projection = Projection("in", "p", np.zeros((size, 1), np.int8))
+            network = Network((Input("in", (1,)),), (population,), (projection,))
+            rule = golden.Rule(population, network, 1 << 19)
+            talk(simulation, {"write": fill(network, population, parameters)}, {})
+            for step in range(6):
+                if step in (0, 4):
+                    expected = rule.rest(1)
+                sums = np.array([r.randint(-40, 80) for _ in range(size)])
+                drive = (sums.astype(rule.dtype) << population.shift)[None]
+                rule.clipped = 0
+                spikes = golden.fire(expected, drive if population.decay_i is not None else drive + rule.bias, rule)
+
+                due = groups(population, sums, int(step in (0, 4)), parameters, state)
+                out = talk(simulation, {"i": due}, {"o": len(due)})["o"]
+                assert [o["update"] for o in out] == [d["update"] for d in due]
+                sent = sum((o["spikes"] for o in out), [])
+                assert sent == spikes[0].tolist() + [0] * (-size % lanes)
+                assert sum(bin(o["clipped"]).count("1") for o in out) == rule.clipped
+            read = [{"space": Space.STATE, "address": state + n} for n in range(len(due))]
+            words = talk(simulation, {"read": read}, {"data": len(read)})["data"]
+            v = [FABRIC.state_record.unpack(w >> lane * width)["v"] for w in words for lane in range(lanes)]
+            assert v[:size] == expected.v[0].tolist()
+
+        check()
+
+
+def test_reading_gives_way_to_updates(engine):
+    update = dict.fromkeys(("group", "parameter", "mask", "slot", "fresh", "last"), 0)
+    due = [{"sums": [n, -n], "update": update | {"state": n % 10}} for n in range(60)]
+    loud = FABRIC.neuron_record.pack(decay_v=4096, max_v=100, min_v=-100, threshold=99)
+    words = [{"space": Space.PARAMETERS, "address": 0, "chunk": n,
+              "data": (loud | loud << FABRIC.neuron_record.width) >> 16 * n & 0xFFFF} for n in range(30)]
+    with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine, stall=0.4) as simulation:
+        talk(simulation, {"write": words}, {})
+        talk(simulation, {"i": due[:10]}, {"o": 10})
+        read = [{"space": Space.STATE, "address": 9}] * 20
+        data = talk(simulation, {"i": due[:9] * 5, "read": read}, {"o": 45, "data": 20})["data"]
+        state = [FABRIC.state_record.unpack(data[0] >> lane * FABRIC.state_record.width)["v"] for lane in range(2)]
+    assert state == [9, -9]
+    assert data == data[:1] * 20
+
+
+def test_a_group_takes_a_clock(engine):
+    update = dict.fromkeys(("state", "group", "parameter", "mask", "slot", "fresh", "last"), 0)
+    with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine) as simulation:
+        talk(simulation, {"i": [{"sums": [0, 0], "update": update}] * 30}, {"o": 30})
+        assert simulation.cycles == 30 + Neurons.latency

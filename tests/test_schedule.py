@@ -1,0 +1,94 @@
+"""When populations take their steps and send them, against a few lines of Python."""
+
+import random
+
+import pytest
+
+from aerloom.hdl.schedule import Schedule
+from aerloom.models.fabric import Space
+from aerloom.sim.engine import open_engine
+from tests.wrap import TOY, Plain, many, talk, writes
+
+SLOTS = TOY.populations
+
+
+class Model:
+    """What follows from tokens and credits, once everything has come to rest."""
+
+    def __init__(self, rows):
+        self.rows = rows
+        self.tokens, self.credits = [r["tokens_first"] for r in rows], [r["credits_first"] for r in rows]
+        self.idle, self.ready, self.steps = [True] * SLOTS, [False] * SLOTS, [0] * SLOTS
+        self.sweeping, self.sending = set(), set()
+
+    def legal(self, r):
+        """Events that can happen now."""
+        return {
+            "token": [n for n in range(SLOTS) for _ in range(r.randint(0, self.tokens[n]))],
+            "credit": [n for n in range(SLOTS) for _ in range(r.randint(0, self.credits[n]))],
+            "swept": [n for n in self.sweeping if r.random() < 0.5],
+            "sent": [n for n in self.sending if r.random() < 0.5],
+        }
+
+    def settle(self, token=(), credit=(), swept=(), sent=()):
+        for n in token:
+            self.tokens[n] -= 1
+        for n in credit:
+            self.credits[n] -= 1
+        for n in swept:
+            self.ready[n] = True
+            self.sweeping.remove(n)
+        for n in sent:
+            self.idle[n] = True
+            self.sending.remove(n)
+        out = {"sweeps": [], "grants": [], "messages": []}
+        for n, row in enumerate(self.rows):
+            if self.ready[n] and not self.credits[n]:
+                out["messages"].append({"slot": n, "key": row["key"], "row": row["row"]})
+                self.ready[n], self.credits[n] = False, row["credits"]
+                self.sending.add(n)
+            if self.idle[n] and not self.tokens[n]:
+                fresh = {"slot": n, "fresh": int(self.steps[n] == 0 or row["steps"] and not self.steps[n] % row["steps"])}
+                out["sweeps"].append({name: row[name] for name in ("row", "neurons", "parameters", "each")} | fresh)
+                out["grants"].append({name: row[name] for name in ("sources", "source_count")})
+                self.idle[n], self.tokens[n] = False, row["tokens"]
+                self.steps[n] += 1
+                self.sweeping.add(n)
+        return out
+
+
+def random_rows(r, steps):
+    rows = []
+    for n in range(SLOTS):
+        row = {name: r.getrandbits(f.width) for name, f in TOY.population_record.fields.items()}
+        row |= {name: r.randint(0, 3) for name in ("tokens", "tokens_first", "credits", "credits_first")}
+        rows.append(row | {"steps": steps[n], "sources": n})  # tells whose grant it is
+    return rows
+
+
+def started(simulation, rows):
+    """What happens right after a reset."""
+    talk(simulation, {"write": writes(Space.POPULATIONS, TOY.population_record, rows)}, {})
+    return in_order(talk(simulation, {"restart": [1]}, {}, drain=100))
+
+
+def in_order(out):
+    """Populations are independent of each other: what they do, in the order of their slots."""
+    out["sweeps"].sort(key=lambda x: x["slot"])
+    out["messages"].sort(key=lambda x: x["slot"])
+    out["grants"].sort(key=lambda x: x["sources"])
+    return out
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("steps", [(0, 1, 2), (3, 5, 0)])
+def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall):
+    r = random.Random(1)
+    with open_engine(Plain(Schedule(TOY)), engine, stall=stall) as simulation:
+        for _ in range(many(engine, 10)):
+            rows = random_rows(r, steps)
+            model = Model(rows)
+            assert started(simulation, rows) == model.settle()
+            for _ in range(100):
+                events = model.legal(r)
+                assert in_order(talk(simulation, events, {}, drain=100)) == model.settle(**events)

@@ -1,0 +1,111 @@
+"""Row operations on sums, against NumPy."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from aerloom.hdl.synapses import Synapses
+from aerloom.models.fabric import Space
+from aerloom.sim.engine import open_engine
+from tests.wrap import TOY, Plain, many, talk
+
+FABRICS = pytest.mark.parametrize(
+    "fabric",
+    [dataclasses.replace(TOY, lanes=lanes, update_lanes=updated) for lanes, updated in ((1, 1), (2, 2), (4, 1))],
+    ids=["1", "2", "4"],
+)
+
+
+def synapses(fabric):
+    return Plain(Synapses(fabric), answers={"data": "read"})
+
+
+def stored(weights, fabric):
+    """A matrix (words, lanes) as the words that are stored, and the writes that store them."""
+    words = (weights % (1 << fabric.weight_bits)) << fabric.weight_bits * np.arange(fabric.lanes)
+    words = words.sum(axis=1).tolist()
+    return words, [{"space": Space.WEIGHTS, "address": n, "chunk": 0, "data": word} for n, word in enumerate(words)]
+
+
+def random_operations(r, fabric, count):
+    """Operations as a Walk makes them; as a rule on the row of the one before."""
+    out, row = [], 0
+    for _ in range(count):
+        row = row if r.random() < 0.6 else int(r.integers(fabric.rows))
+        kind = r.choice(["add", "add", "add", "clear", "sweep", "sweep clear", "none"])
+        update = {
+            "state": row * fabric.groups + int(r.integers(fabric.groups)),
+            "group": int(r.integers(fabric.rows * fabric.groups)),
+            "parameter": int(r.integers(fabric.parameter_rows)),
+            "mask": int(r.integers(1 << fabric.update_lanes)),
+            "slot": int(r.integers(fabric.populations)),
+            "fresh": int(r.integers(2)),
+            "last": int(r.integers(2)),
+        }
+        operation = {name: int(name in kind) for name in ("add", "clear", "sweep")}
+        weights = int(r.integers(fabric.weight_words))
+        out.append(operation | {"row": row, "weights": weights, "update": update})
+    return out
+
+
+def integrate(operations, weights, sums, fabric):
+    """What a sweep finds; changes `sums` (rows, lanes)."""
+    out, half = [], 1 << fabric.sum_bits - 1
+    for o in operations:
+        row = sums[o["row"]]
+        if o["sweep"]:
+            group = o["update"]["state"] % fabric.groups
+            out.append({"sums": row.reshape(fabric.groups, -1)[group].tolist(), "update": o["update"]})
+        if o["clear"]:
+            row[:] = 0
+        elif o["add"]:
+            row[:] = (row + weights[o["weights"]] + half) % (2 * half) - half
+    return out
+
+
+@FABRICS
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_sums_are_those_of_numpy(engine, fabric, stall):
+    r = np.random.default_rng(1)
+    half = 1 << fabric.weight_bits - 1
+    weights = r.integers(-half, half, (fabric.weight_words, fabric.lanes))
+    words, writes = stored(weights, fabric)
+    sums = np.zeros((fabric.rows, fabric.lanes), int)
+    with open_engine(synapses(fabric), engine, stall=stall) as simulation:
+        talk(simulation, {"write": writes}, {})
+        for _ in range(many(engine, 20)):
+            operations = random_operations(r, fabric, 200)
+            expected = integrate(operations, weights, sums, fabric)
+            asked = r.integers(fabric.weight_words, size=20).tolist()
+            read = [{"space": Space.WEIGHTS, "address": n} for n in asked]
+            out = talk(simulation, {"i": operations, "read": read}, {"o": len(expected), "data": len(read)}, drain=5)
+            assert out["o"] == expected
+            assert out["data"] == [words[n] for n in asked]
+
+
+@FABRICS
+def test_every_weight_is_added_to_every_sum(engine, fabric):
+    same = np.arange(1 << fabric.weight_bits).repeat(fabric.lanes).reshape(-1, fabric.lanes)
+    words, writes = stored(same, fabric)
+    half = 1 << fabric.weight_bits - 1
+    add = random_operations(np.random.default_rng(2), fabric, 1)[0] | {"row": 0, "add": 1, "clear": 0, "sweep": 0}
+    look = add | {"add": 0, "sweep": 1}
+    operations = []
+    for weight in range(many(engine, len(words))):  # odd steps through all the sums
+        step = [add | {"weights": weight}, look] + [add | {"weights": 1}] * (weight % 2 == 0)
+        operations += step * (1 << fabric.sum_bits)
+    sums = np.zeros((fabric.rows, fabric.lanes), int)
+    expected = integrate(operations, (same + half) % (2 * half) - half, sums, fabric)
+    with open_engine(synapses(fabric), engine) as simulation:
+        talk(simulation, {"write": writes}, {})
+        assert talk(simulation, {"i": operations}, {"o": len(expected)})["o"] == expected
+
+
+@FABRICS
+def test_an_operation_takes_a_clock(engine, fabric):
+    r = np.random.default_rng(2)
+    operations = [o | {"sweep": 1, "add": 0} for o in random_operations(r, fabric, 100)]
+    with open_engine(synapses(fabric), engine) as simulation:
+        talk(simulation, {"i": operations}, {"o": 100})
+        assert simulation.cycles == 100 + 2
