@@ -1,9 +1,14 @@
 """The chip: cores, the routers that join them, and one stream of packets each way."""
 
+import hashlib
+from importlib import metadata
+from pathlib import Path
+
 from amaranth.hdl import Const, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..models import fabric as words
 from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, COUNTER_BITS, Fabric, Kind, Space
 from .core import Core
 from .gate import Entrance
@@ -30,6 +35,13 @@ class Chip(wiring.Component):
     def __init__(self, fabric: Fabric):
         self.fabric = fabric
         super().__init__({"i": In(PACKETS), "o": Out(PACKETS)})
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for chips that elaborate to the same hardware, and found without elaborating them."""
+        sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(words.__file__)]
+        digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+        return f"{digest.hexdigest()} {self.fabric} amaranth {metadata.version('amaranth')}"
 
     def elaborate(self, platform):
         m = Module()
@@ -69,7 +81,7 @@ class Machine(wiring.Component):
         m.submodules.loader = loader = Loader(
             CHIP,
             {
-                Space.GATES: -(-fabric.gate_record.width // CHUNK),
+                Space.GATES: fabric.gate_record.chunks,
                 Space.START: 1,
                 Space.IDENTITY: 64 // CHUNK,
                 Space.COUNTERS: COUNTER_BITS // CHUNK,
@@ -103,7 +115,7 @@ class Machine(wiring.Component):
         wiring.connect(m, entrance.o, root.i0)
         wiring.connect(m, entrance.own, loader.i)
         m.d.comb += [entrance.write.valid.eq(loader.write.valid), entrance.write.payload.eq(loader.write.payload)]
-        m.d.comb += self.restart.eq(loader.write.valid & (loader.write.payload.space == Space.START))
+        m.d.comb += self.restart.eq(loader.write.valid & (loader.write.payload.place.space == Space.START))
 
         # out; credits for the host stay at the entrance
         is_credit = root.o0.payload.kind == Kind.CREDIT
@@ -139,10 +151,10 @@ class Machine(wiring.Component):
         m.d.comb += loader.read.ready.eq(1)
         with m.Switch(asked.space):
             with m.Case(Space.IDENTITY):
-                m.d.comb += loader.data.eq(digest)
+                m.d.comb += loader.data.eq(digest.word_select(asked.chunk[:2], CHUNK))
             with m.Case(Space.COUNTERS):
                 with m.Switch(asked.address):
                     for n, name in enumerate(CHIP_COUNTERS):
                         with m.Case(n):
-                            m.d.comb += loader.data.eq(counters[name])
+                            m.d.comb += loader.data.eq(counters[name].word_select(asked.chunk[0], CHUNK))
         return m

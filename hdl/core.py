@@ -44,20 +44,18 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fabric = self.fabric
-        readable = {
-            Space.WEIGHTS: fabric.lanes * fabric.weight_bits,
-            Space.STATE: fabric.update_lanes * fabric.state_record.width,
-            Space.COUNTERS: COUNTER_BITS,
-        }
-        writable = {
-            Space.KEYS: fabric.key_record.width,
-            Space.PROJECTIONS: fabric.projection_record.width,
-            Space.POPULATIONS: fabric.population_record.width,
-            Space.SOURCES: fabric.source_record.width,
-            Space.PARAMETERS: fabric.update_lanes * fabric.neuron_record.width,
-        }
         m.submodules.loader = loader = Loader(
-            self.node, {space: -(-width // CHUNK) for space, width in (readable | writable).items()}
+            self.node,
+            {
+                Space.KEYS: fabric.key_record.chunks,
+                Space.PROJECTIONS: fabric.projection_record.chunks,
+                Space.POPULATIONS: fabric.population_record.chunks,
+                Space.SOURCES: fabric.source_record.chunks,
+                Space.WEIGHTS: fabric.weight_chunks,
+                Space.PARAMETERS: fabric.parameter_chunks,
+                Space.STATE: fabric.state_chunks,
+                Space.COUNTERS: COUNTER_BITS // CHUNK,
+            },
         )
         m.submodules.lookup = lookup = Lookup(fabric)
         m.submodules.walk = walk = Walk(fabric)
@@ -121,11 +119,11 @@ class Core(wiring.Component):
             m.d.sync += counter.eq(counter + events[name])
             counters.append(counter)
 
-        counter = Signal(COUNTER_BITS)  # the one asked for
+        counter = Signal(CHUNK)  # half of the one asked for
         with m.Switch(loader.read.payload.address):
             for n, value in enumerate(counters):
                 with m.Case(n):
-                    m.d.sync += counter.eq(value)
+                    m.d.sync += counter.eq(value.word_select(loader.read.payload.chunk[0], CHUNK))
         asked = Signal.like(loader.read.payload.space)
         m.d.sync += asked.eq(loader.read.payload.space)
         for place in (synapses, neurons):

@@ -16,9 +16,10 @@ class Ledger(wiring.Component):
     paid : stream of slots
         One token less to wait for.
     owed : stream of slot, amount, first
-        So many more to wait for; with ``first``, exactly so many. Nothing is free before this was said once.
+        So many more to wait for; with ``first``, instead of the one that the slot waited for since the reset. What was
+        paid before counts.
     free : Out, one bit for each slot
-        It waits for nothing.
+        It waits for nothing. Meaningless before ``first``.
     """
 
     def __init__(self, slots: int, bits: int):
@@ -41,6 +42,6 @@ class Ledger(wiring.Component):
             paid = self.paid.valid & (self.paid.payload == slot)
             owed = self.owed.valid & (self.owed.payload.slot == slot)
             more = Mux(owed, self.owed.payload.amount, 0)
-            m.d.sync += left.eq(Mux(owed & self.owed.payload.first, 0, left) + more - paid)
+            m.d.sync += left.eq(left + more - (owed & self.owed.payload.first) - paid)
             m.d.comb += self.free[slot].eq(left == 0)
         return m

@@ -1,13 +1,13 @@
 """State and parameters of a core's neurons, ``update_lanes`` of them updated per clock."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..models.fabric import Fabric, Space
+from ..models.fabric import CHUNK, Fabric, Space
 from .neuron import Neuron
-from .shapes import SPACE_LAYOUT, WRITES, layout
+from .shapes import PLACE_LAYOUT, READS, WRITES, layout
 from .synapses import summed
 from .table import Table
 from .walk import update
@@ -31,8 +31,9 @@ class Neurons(wiring.Component):
 
     ::
 
-        i.update ─► parameters, state ─► Neuron × update_lanes ─┬─► o
-        i.sums ──────────────────────────┘                      └─► state
+        i.update ─► parameters, state ─►┐
+        i.sums ─────────────────────────┴─► Neuron ─┬─► o                 for each of update_lanes
+                                                    └─► state
 
     Members
     -------
@@ -41,8 +42,8 @@ class Neurons(wiring.Component):
         Latency :attr:`latency`, one group per clock. A group comes back only after it left.
     write : stream of 16-bit writes
         For the parameters.
-    read : stream of space and address
-        The state of a group, on ``data`` in the clock after; taken when no update needs the memory.
+    read : stream of reads
+        Of the state, answered on ``data``; taken when no update needs the memory.
     """
 
     latency = Neuron.latency + 1
@@ -54,30 +55,18 @@ class Neurons(wiring.Component):
                 "i": In(stream.Signature(summed(fabric), always_ready=True)),
                 "o": Out(stream.Signature(spiked(fabric), always_ready=True)),
                 "write": In(WRITES),
-                "read": In(stream.Signature(SPACE_LAYOUT)),
-                "data": Out(fabric.update_lanes * fabric.state_record.width),
+                "read": In(READS),
+                "data": Out(CHUNK),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         fabric = self.fabric
-        lanes = fabric.update_lanes
-        m.submodules.parameters = parameters = Table(
-            Space.PARAMETERS, data.ArrayLayout(layout(fabric.neuron_record), lanes), fabric.parameter_rows
-        )
-        m.submodules.state = state = Memory(
-            shape=data.ArrayLayout(layout(fabric.state_record), lanes), depth=fabric.rows * fabric.groups, init=[]
-        )
-        wiring.connect(m, wiring.flipped(self.write), parameters.write)
-        read, write = state.read_port(), state.write_port()
-
-        m.d.comb += [
-            self.read.ready.eq(~self.i.valid),
-            read.addr.eq(Mux(self.i.valid, self.i.payload.update.state, self.read.payload.address)),
-            self.data.eq(Value.cast(read.data)),
-            parameters.address.eq(self.i.payload.update.parameter),
-        ]
+        update_in = self.i.payload.update
+        asked = Signal(PLACE_LAYOUT)
+        m.d.sync += asked.eq(self.read.payload)
+        m.d.comb += self.read.ready.eq(~self.i.valid)
         valid, work = Signal(), Signal(summed(fabric))
         m.d.sync += [valid.eq(self.i.valid), work.eq(self.i.payload)]
 
@@ -87,21 +76,38 @@ class Neurons(wiring.Component):
             m.d.sync += later.eq(updates)
             updates = later
 
-        m.d.comb += [self.o.payload.update.eq(updates), write.addr.eq(updates.state)]
-        for lane in range(lanes):
+        m.d.comb += self.o.payload.update.eq(updates)
+        record = fabric.neuron_record
+        for lane in range(fabric.update_lanes):
             m.submodules[f"neuron_{lane}"] = neuron = Neuron(fabric)
+            m.submodules[f"parameters_{lane}"] = parameters = Table(
+                Space.PARAMETERS, layout(record), fabric.parameter_rows, first=lane * record.chunks
+            )
+            m.submodules[f"state_{lane}"] = state = Memory(
+                shape=layout(fabric.state_record), depth=fabric.rows * fabric.groups, init=[]
+            )
+            read, write = state.read_port(), state.write_port()
             m.d.comb += [
+                parameters.write.valid.eq(self.write.valid),
+                parameters.write.payload.eq(self.write.payload),
+                parameters.address.eq(update_in.parameter),
+                read.addr.eq(Mux(self.i.valid, update_in.state, self.read.payload.address)),
                 neuron.i.valid.eq(valid),
                 neuron.i.payload.sum.eq(work.sums[lane]),
                 neuron.i.payload.fresh.eq(work.update.fresh),
-                neuron.i.payload.state.eq(read.data[lane]),
-                neuron.i.payload.parameters.eq(parameters.data[lane]),
-                write.data[lane].eq(neuron.o.payload.state),
+                neuron.i.payload.state.eq(read.data),
+                neuron.i.payload.parameters.eq(parameters.data),
+                write.addr.eq(updates.state),
+                write.data.eq(neuron.o.payload.state),
+                write.en.eq(neuron.o.valid),
             ]
             with m.If(updates.mask[lane]):
                 m.d.comb += [
                     self.o.payload.spikes[lane].eq(neuron.o.payload.spikes),
                     self.o.payload.clipped[lane].eq(neuron.o.payload.clipped),
                 ]
-        m.d.comb += [self.o.valid.eq(neuron.o.valid), write.en.eq(neuron.o.valid)]
+            for n in range(fabric.state_record.chunks):
+                with m.If(asked.chunk == lane * fabric.state_record.chunks + n):
+                    m.d.comb += self.data.eq(read.data.as_value()[CHUNK * n :])
+        m.d.comb += self.o.valid.eq(neuron.o.valid)
         return m

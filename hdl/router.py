@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models import fabric as words
-from ..models.fabric import CHUNK, Fabric, Kind, Space
+from ..models.fabric import Fabric, Kind, Space
 from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
 from .stream import Buffer, Merge
 from .table import Loader, Table
@@ -133,8 +133,7 @@ class Router(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         router, ports = self.router, self.router.ports
-        chunks = -(-words.route_record(ports).width // CHUNK)
-        m.submodules.loader = loader = Loader(router.node, {Space.ROUTES: chunks})
+        m.submodules.loader = loader = Loader(router.node, {Space.ROUTES: words.route_record(ports).chunks})
         forks = []
         for n in range(ports):
             m.submodules[f"route_{n}"] = route = Route(self.fabric, router)

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream
 
 from ..models.fabric import CHUNK, PACKET, SPACE, Record
 
-__all__ = ["PACKETS", "PACKET_LAYOUT", "SPACE_LAYOUT", "WRITES", "layout"]
+__all__ = ["PACKETS", "PACKET_LAYOUT", "PLACE_LAYOUT", "READS", "SPACE_LAYOUT", "WRITES", "layout"]
 
 
 def layout(record: Record) -> data.StructLayout:
@@ -23,7 +23,11 @@ SPACE_LAYOUT = layout(SPACE)
 #: A stream of packets.
 PACKETS = stream.Signature(PACKET_LAYOUT)
 
-#: Sixteen bits for chunk ``chunk`` of a word of a table. Tables take one in every clock.
-WRITES = stream.Signature(
-    data.StructLayout({**SPACE_LAYOUT.members, "chunk": 8, "data": CHUNK}), always_ready=True
-)
+#: Chunk ``chunk`` of a word in a memory.
+PLACE_LAYOUT = data.StructLayout({**SPACE_LAYOUT.members, "chunk": 8})
+
+#: Sixteen bits to store there. Memories take one in every clock.
+WRITES = stream.Signature(data.StructLayout({"place": PLACE_LAYOUT, "data": CHUNK}), always_ready=True)
+
+#: Sixteen bits that are wanted from there; taken in a clock in which the memory is free, answered in the next one.
+READS = stream.Signature(PLACE_LAYOUT)

@@ -1,17 +1,16 @@
 """Weights and sums: ``lanes`` additions per clock, and no multiplier."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..models.fabric import Fabric, Space
-from .shapes import SPACE_LAYOUT, WRITES
-from .table import Table
+from ..models.fabric import CHUNK, Fabric, Space
+from .shapes import READS, WRITES
 from .walk import operation, update
 
-__all__ = ["Synapses", "summed"]
+__all__ = ["Lane", "Synapses", "summed"]
 
 
 def summed(fabric: Fabric) -> data.StructLayout:
@@ -21,15 +20,85 @@ def summed(fabric: Fabric) -> data.StructLayout:
     )
 
 
+class Lane(wiring.Component):
+    """One weight and one addition per clock: the neurons whose number in their row is ``lane``.
+
+    ::
+
+        address ─► weights ─────────► (+) ─┬─► sums[u_row], or 0 to clear it
+        row ─────► sums ─►(or last)──┬──┘  │
+                            └────────│─────┘ (same row again: the sum just made is not in memory yet)
+                                     └─► sum
+
+    Members
+    -------
+    address, row : In
+        The weight and the sum that are needed in the next clock.
+    u_row, u_store, u_clear, u_again : In
+        In the next clock: store the new sum, or zero; the row is that of the clock before.
+    sum : Out
+        The sum before this clock's weight is added.
+    weight : Out
+    write : stream of 16-bit writes
+    """
+
+    def __init__(self, fabric: Fabric, lane: int):
+        self.fabric, self.lane = fabric, lane
+        row = range(fabric.rows)
+        super().__init__(
+            {
+                "address": In(range(fabric.weight_words)),
+                "row": In(row),
+                "u_row": In(row),
+                "u_store": In(1),
+                "u_clear": In(1),
+                "u_again": In(1),
+                "sum": Out(signed(fabric.sum_bits)),
+                "weight": Out(signed(fabric.weight_bits)),
+                "write": In(WRITES),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        fabric = self.fabric
+        bits = fabric.weight_bits
+        m.submodules.weights = weights = Memory(shape=signed(bits), depth=fabric.weight_words, init=[])
+        m.submodules.sums = sums = Memory(shape=signed(fabric.sum_bits), depth=fabric.rows, init=[])
+        load, fetch = weights.write_port(), weights.read_port()
+        read, write = sums.read_port(), sums.write_port()
+
+        place, (chunk, bit) = self.write.payload.place, divmod(self.lane * bits, CHUNK)
+        m.d.comb += [
+            load.addr.eq(place.address),
+            load.data.eq(self.write.payload.data[bit : bit + bits]),
+            load.en.eq(
+                self.write.valid
+                & (place.space == Space.WEIGHTS)
+                & (place.chunk == chunk)
+                & (place.address < fabric.weight_words)
+            ),
+        ]
+        last = Signal.like(self.sum)
+        m.d.comb += [
+            fetch.addr.eq(self.address),
+            self.weight.eq(fetch.data),
+            read.addr.eq(self.row),
+            self.sum.eq(Mux(self.u_again, last, read.data)),
+            write.addr.eq(self.u_row),
+            write.data.eq(Mux(self.u_clear, 0, self.sum + self.weight)),
+            write.en.eq(self.u_store),
+        ]
+        m.d.sync += last.eq(write.data)
+        return m
+
+
 class Synapses(wiring.Component):
-    """One row operation per clock on the sums.
+    """One row operation per clock on the sums of ``lanes`` neurons.
 
     Computes :func:`aerloom.models.golden.integrate`, spike by spike::
 
-        i.weights ─► weights ──────────► (+) ─┬─► sums[row], or 0 to clear it
-        i.row ─────► sums ─►(or last)──┬──┘   │
-                              └────────│──────┘ (same row again: the sum just made, not yet in memory)
-                                       └─► select group ─► o
+        i ─► Lane × lanes ─► select group ─► o
 
     Sums cannot overflow: ``place`` proves it from the weights.
 
@@ -41,8 +110,8 @@ class Synapses(wiring.Component):
         The sums of a group, before they are cleared. Latency 2.
     write : stream of 16-bit writes
         For the weights.
-    read : stream of space and address
-        A word of weights, on ``data`` in the clock after; taken when no operation needs the memory.
+    read : stream of reads
+        Of weights, answered on ``data``; taken when no operation needs the memory.
     """
 
     def __init__(self, fabric: Fabric):
@@ -52,52 +121,50 @@ class Synapses(wiring.Component):
                 "i": In(stream.Signature(operation(fabric), always_ready=True)),
                 "o": Out(stream.Signature(summed(fabric), always_ready=True)),
                 "write": In(WRITES),
-                "read": In(stream.Signature(SPACE_LAYOUT)),
-                "data": Out(fabric.lanes * fabric.weight_bits),
+                "read": In(READS),
+                "data": Out(CHUNK),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         fabric, i = self.fabric, self.i.payload
-        row_shape = data.ArrayLayout(signed(fabric.sum_bits), fabric.lanes)
-        m.submodules.weights = weights = Table(
-            Space.WEIGHTS, data.ArrayLayout(signed(fabric.weight_bits), fabric.lanes), fabric.weight_words
-        )
-        m.submodules.sums = sums = Memory(shape=row_shape, depth=fabric.rows, init=[])
-        wiring.connect(m, wiring.flipped(self.write), weights.write)
-        read, write = sums.read_port(), sums.write_port()
-
+        u_valid, u, u_again = Signal(), Signal(operation(fabric)), Signal()  # weights and sums are there
+        u_store = u_valid & (u.add | u.clear)
+        m.d.sync += [u_valid.eq(self.i.valid), u.eq(i), u_again.eq(u_store & (u.row == i.row))]
         adds = self.i.valid & i.add
-        m.d.comb += [
-            self.read.ready.eq(~adds),
-            weights.address.eq(Mux(adds, i.weights, self.read.payload.address)),
-            weights.enable.eq(adds | self.read.valid),
-            self.data.eq(Value.cast(weights.data)),
-            read.addr.eq(i.row),
-        ]
+        m.d.comb += self.read.ready.eq(~adds)
 
-        # u: weights and sums are there
-        u_valid, u = Signal(), Signal(operation(fabric))
-        u_again = Signal()  # the row that was written in the clock before
-        last = Signal(row_shape)
-        current, after = Signal(row_shape), Signal(row_shape)
-        m.d.sync += [u_valid.eq(self.i.valid), u.eq(i), u_again.eq(write.en & (u.row == i.row))]
-        m.d.comb += [
-            current.eq(Mux(u_again, last, read.data)),
-            write.en.eq(u_valid & (u.add | u.clear)),
-            write.addr.eq(u.row),
-            write.data.eq(after),
-        ]
-        for lane in range(fabric.lanes):
-            m.d.comb += after[lane].eq(Mux(u.clear, 0, current[lane] + weights.data[lane]))
-        m.d.sync += last.eq(after)
+        lanes = []
+        for n in range(fabric.lanes):
+            m.submodules[f"lane_{n}"] = lane = Lane(fabric, n)
+            m.d.comb += [
+                lane.address.eq(Mux(adds, i.weights, self.read.payload.address)),
+                lane.row.eq(i.row),
+                lane.u_row.eq(u.row),
+                lane.u_store.eq(u_store),
+                lane.u_clear.eq(u.clear),
+                lane.u_again.eq(u_again),
+                lane.write.valid.eq(self.write.valid),
+                lane.write.payload.eq(self.write.payload),
+            ]
+            lanes.append(lane)
 
-        select = exact_log2(fabric.groups)
-        chosen = Value.cast(current).word_select(u.update.state[:select], fabric.update_lanes * fabric.sum_bits)
-        m.d.sync += [
-            self.o.valid.eq(u_valid & u.sweep),
-            Value.cast(self.o.payload.sums).eq(chosen),
-            self.o.payload.update.eq(u.update),
-        ]
+        # the group that is swept
+        m.d.sync += [self.o.valid.eq(u_valid & u.sweep), self.o.payload.update.eq(u.update)]
+        with m.Switch(u.update.state[: exact_log2(fabric.groups)]):
+            for group in range(fabric.groups):
+                with m.Case(group) if fabric.groups > 1 else m.Default():
+                    for n in range(fabric.update_lanes):
+                        m.d.sync += self.o.payload.sums[n].eq(lanes[group * fabric.update_lanes + n].sum)
+
+        # the weights that are asked for
+        asked = Signal.like(self.read.payload.chunk)
+        m.d.sync += asked.eq(self.read.payload.chunk)
+        per_chunk = CHUNK // fabric.weight_bits
+        with m.Switch(asked):
+            for chunk in range(fabric.weight_chunks):
+                with m.Case(chunk):
+                    some = lanes[chunk * per_chunk : (chunk + 1) * per_chunk]
+                    m.d.comb += self.data.eq(Cat(lane.weight for lane in some))
         return m

@@ -1,32 +1,32 @@
 """Memories that the host fills through packets, and the unit that takes those packets."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Shape, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..models.fabric import CHUNK, Kind, Space
-from .shapes import PACKET_LAYOUT, PACKETS, SPACE_LAYOUT, WRITES
+from .shapes import PACKET_LAYOUT, PACKETS, PLACE_LAYOUT, READS, SPACE_LAYOUT, WRITES
 
 __all__ = ["Loader", "Table"]
 
 
 class Table(wiring.Component):
-    """A memory of ``depth`` words of ``shape`` that answers to ``space``.
+    """A memory of ``depth`` words of ``shape``: in the words of ``space``, the chunks from ``first`` on.
 
     Members
     -------
     write : stream of 16-bit writes
-        Those for other spaces, and beyond the last word, have no effect.
+        Those for other places have no effect.
     address, enable : In
         The word to read in this clock; without ``enable``, ``data`` keeps its value.
     data : Out
         The word asked for in the clock before.
     """
 
-    def __init__(self, space: Space, shape, depth: int):
-        self.space, self.depth = space, depth
+    def __init__(self, space: Space, shape, depth: int, first: int = 0):
+        self.space, self.depth, self.first = space, depth, first
         self.chunks = -(-Shape.cast(shape).width // CHUNK)
         super().__init__(
             {
@@ -41,12 +41,13 @@ class Table(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Memory(shape=CHUNK * self.chunks, depth=self.depth, init=[])
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
-        here = Signal()
-        w = self.write.payload
+        here = Signal(self.chunks)
+        w, place = self.write.payload, self.write.payload.place
+        mine = self.write.valid & (place.space == self.space) & (place.address < self.depth)
+        m.d.comb += [here[n].eq(mine & (place.chunk == self.first + n)) for n in range(self.chunks)]
         m.d.comb += [
-            here.eq(self.write.valid & (w.space == self.space) & (w.address < self.depth)),
-            write.addr.eq(w.address),
-            write.en.eq(Mux(here, 1 << w.chunk, 0)),
+            write.addr.eq(place.address),
+            write.en.eq(here),
             write.data.eq(w.data.replicate(self.chunks)),
             read.addr.eq(self.address),
             read.en.eq(self.enable),
@@ -72,10 +73,9 @@ class Loader(wiring.Component):
     i, o : packets
         Packets for this node; VALUE packets, one for each 16 bits that a READ asks for.
     write : stream of 16-bit writes
-    read : stream of space and address
-        A word wanted; taken in a clock in which its memory is free.
+    read : stream of reads
     data : In
-        That word, in the clock after; zero-extended.
+        The 16 bits asked for in the clock before.
     """
 
     def __init__(self, node: int, chunks: dict[Space, int]):
@@ -85,55 +85,52 @@ class Loader(wiring.Component):
                 "i": In(PACKETS),
                 "o": Out(PACKETS),
                 "write": Out(WRITES),
-                "read": Out(stream.Signature(SPACE_LAYOUT)),
-                "data": In(CHUNK * max(chunks.values())),
+                "read": Out(READS),
+                "data": In(CHUNK),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        space, address, chunk = (Signal.like(getattr(self.write.payload, n)) for n in ("space", "address", "chunk"))
+        at = Signal(PLACE_LAYOUT)
         left = Signal.like(self.i.payload.index)  # values of a READ still to send
         answering = Signal()
-        last = Signal.like(chunk)
-        with m.Switch(space):
+        last = Signal.like(at.chunk)
+        with m.Switch(at.space):
             for s, chunks in self.chunks.items():
                 with m.Case(s):
                     m.d.comb += last.eq(chunks - 1)
 
         step = Signal()
         with m.If(step):
-            m.d.sync += chunk.eq(chunk + 1)
-            with m.If(chunk == last):
-                m.d.sync += [chunk.eq(0), address.eq(address + 1)]
+            m.d.sync += at.chunk.eq(at.chunk + 1)
+            with m.If(at.chunk == last):
+                m.d.sync += [at.chunk.eq(0), at.address.eq(at.address + 1)]
 
         m.d.comb += [
             self.i.ready.eq((left == 0) & ~answering),
-            self.write.payload.space.eq(space),
-            self.write.payload.address.eq(address),
-            self.write.payload.chunk.eq(chunk),
+            self.write.payload.place.eq(at),
             self.write.payload.data.eq(self.i.payload.index),
             self.read.valid.eq((left != 0) & ~answering),
-            self.read.payload.space.eq(space),
-            self.read.payload.address.eq(address),
+            self.read.payload.eq(at),
         ]
         with m.If(self.i.valid & self.i.ready):
             with m.Switch(self.i.payload.kind):
                 with m.Case(Kind.ADDRESS):
                     place = SPACE_LAYOUT(self.i.payload.index)
-                    m.d.sync += [address.eq(place.address), space.eq(place.space), chunk.eq(0)]
+                    m.d.sync += [at.address.eq(place.address), at.space.eq(place.space), at.chunk.eq(0)]
                 with m.Case(Kind.WRITE):
                     m.d.comb += [self.write.valid.eq(1), step.eq(1)]
                 with m.Case(Kind.READ):
                     m.d.sync += left.eq(self.i.payload.index)
 
         held = Signal(CHUNK)
-        fetched = Signal()  # the word is on `data` in this clock
+        fetched = Signal()  # the answer is on `data` in this clock
         m.d.sync += fetched.eq(self.read.valid & self.read.ready)
         with m.If(self.read.valid & self.read.ready):
             m.d.sync += [answering.eq(1), left.eq(left - 1)]
         with m.If(fetched):
-            m.d.sync += held.eq(self.data.word_select(chunk, CHUNK))
+            m.d.sync += held.eq(self.data)
         m.d.comb += [
             self.o.valid.eq(answering & ~fetched),
             self.o.payload.eq(PACKET_LAYOUT.const({"kind": Kind.VALUE, "key": self.node})),

@@ -219,16 +219,10 @@ class Device:
         for part in placement.parts:
             if part.core is not None and part.source == population:
                 self._settle(part.core)
-                groups = self.fabric.groups
-                words = self._words(
-                    part.core, Space.STATE, part.row * groups, part.rows * groups,
-                    self.fabric.update_lanes * record.width,
-                )
-                neurons = [
-                    record.unpack(word >> lane * record.width)[what]
-                    for word in words
-                    for lane in range(self.fabric.update_lanes)
-                ]
+                groups, chunks = self.fabric.groups, record.chunks
+                count = part.rows * groups * self.fabric.update_lanes
+                read = self._read(part.core, Space.STATE, part.row * groups, count * chunks)
+                neurons = [record.unpack(_join(word))[what] for word in read.reshape(-1, chunks)]
                 values += neurons[: part.size]
         return np.array(values, np.int64)
 

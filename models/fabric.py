@@ -164,7 +164,7 @@ class Fabric:
         for size in dataclasses.fields(self)[1:]:
             if not isinstance(value := getattr(self, size.name), int) or value < 1:
                 raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")
-        for name in ("lanes", "update_lanes"):
+        for name in ("lanes", "update_lanes", "weight_bits"):
             if (value := getattr(self, name)) & value - 1:
                 raise AerloomError(f"Fabric {self.name}: {name} must be a power of two, not {value}")
         limits = {
@@ -300,6 +300,20 @@ class Fabric:
     def weight_record(self) -> Record:
         """One weight."""
         return Record(weight=Field(self.weight_bits, signed=True))
+
+    # chunks in a word of the memories that are as wide as the core; each lane starts with a chunk of its own
+
+    @property
+    def weight_chunks(self) -> int:
+        return -(-self.lanes * self.weight_bits // CHUNK)
+
+    @property
+    def parameter_chunks(self) -> int:
+        return self.update_lanes * self.neuron_record.chunks
+
+    @property
+    def state_chunks(self) -> int:
+        return self.update_lanes * self.state_record.chunks
 
     # nodes
 

@@ -312,3 +312,12 @@ def _check_input(i: Input, a: Array) -> Array:
     if a.dtype.kind == "f" and np.any(out != a):
         raise AerloomError(f"input {i.name!r}: spikes must be whole numbers; encode analog values first")
     return out.reshape(*a.shape[:2], i.size)
+
+
+def classes(network: Network, trace: Trace) -> NDArray[np.int64]:
+    """The class of each sample: the neuron of the first output with most spikes or, for a readout, the largest membrane
+    at the end; the first of equals."""
+    output = network.outputs[0]
+    if network.population[output].spiking:
+        return np.asarray(trace.spikes[output].sum(axis=1, dtype=np.int64).argmax(axis=1))
+    return np.asarray(trace.state[output].v.argmax(axis=1))

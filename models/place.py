@@ -339,16 +339,12 @@ class Placement:
 
     def _parameters(self, part: Part, row: int) -> Words:
         fabric, p = self.fabric, self.network.population[part.source]
-        lanes, width = fabric.update_lanes, fabric.neuron_record.width
-        words = []
-        for n in range(self.parameter_rows(part)):
-            word = 0
-            for lane in range(lanes):
-                neuron = part.first + n * lanes + lane
-                values = neuron_values(self.network, p, min(neuron, p.size - 1))
-                word |= fabric.neuron_record.pack(**values) << lane * width
-            words.append(word)
-        return store_chunks(part.core or 0, Space.PARAMETERS, row, split(words, -(-lanes * width // CHUNK)))
+        lanes = fabric.update_lanes
+        words = [
+            fabric.neuron_record.pack(**neuron_values(self.network, p, min(neuron, p.size - 1)))
+            for neuron in range(part.first, part.first + self.parameter_rows(part) * lanes)
+        ]
+        return store_chunks(part.core or 0, Space.PARAMETERS, row, split(words, fabric.neuron_record.chunks))
 
     def _weights(self, link: Link) -> Words:
         assert link.projection is not None
@@ -403,7 +399,7 @@ def neuron_values(network: Network, p: Population, neuron: int) -> dict[str, int
     low, high = network.state_range
     return {
         "decay_v": own(p.decay_v),
-        "decay_i": own(p.decay_i or 0),
+        "decay_i": 0 if p.decay_i is None else own(p.decay_i),
         "bias": own(p.bias),
         "threshold": own(p.threshold),
         "reset_by": own(p.reset_by),

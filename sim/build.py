@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,16 @@ def design(dut: wiring.Component) -> str:
     """The component as RTLIL: what conversions start from, and what a cached simulator is recognised by."""
     text: str = rtlil.convert(dut, emit_src=False)  # source lines would make every edit of a comment a new design
     return text
+
+
+def identity(dut: wiring.Component) -> str:
+    """What a simulator of the component is recognised by: its RTLIL, or a ``fingerprint`` that is quicker to get."""
+    return str(getattr(dut, "fingerprint", "")) or design(dut)
+
+
+#: The contents of a memory of zeros, which CXXRTL's have anyway: megabytes that a compiler would have to read.
+EMPTY_MEMORY = re.compile(r"  cell \$meminit_v2 [^\n]*\n(?:    parameter [^\n]*\n)*    connect \\ADDR [^\n]*\n"
+                          r"    connect \\DATA \d+'0+\n    connect \\EN [^\n]*\n  end\n")
 
 
 def yosys(design: str, *script: str) -> str:

@@ -1,6 +1,7 @@
 """The engine for long runs: the design as C++ (CXXRTL), compiled to a shared library and called a batch at a time."""
 
 import ctypes
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Compiled(Engine):
         self._library = _load(_library(dut, [*self.inputs, *self.outputs], cache))
         self._simulation = ctypes.c_void_p(
             self._library.sim_open(len(self.inputs), stall_level(self.stall), self.seed, self.budget))
+        self._free = weakref.finalize(self, self._library.sim_close, self._simulation)  # at the latest with this object
         self._buffers = {port.name: np.zeros((max(1, TAKEN_AT_ONCE // _chunks(port)), _chunks(port)), np.uint32)
                          for port in self.outputs}
 
@@ -88,25 +90,18 @@ class Compiled(Engine):
 
     def close(self) -> None:
         super().close()
-        if self._simulation:
-            self._library.sim_close(self._simulation)
-            self._simulation = ctypes.c_void_p()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_simulation"):
-            self.close()
+        self._free()
 
 
 def _library(dut: wiring.Component, ports: list[Port], cache: Path | str | None) -> Path:
-    design = build.design(dut)
     driver = DRIVER.read_text()
     command = build.compiler()
     if not command:
         raise AerloomError(build.NO_COMPILER)
-    name = build.key(design, driver, build.yosys_version(), build.compiler_identity(command), *FLAGS)
+    name = build.key(build.identity(dut), driver, build.yosys_version(), build.compiler_identity(command), *FLAGS)
 
     def make(work: Path) -> Path:
-        model = build.yosys(design, "write_cxxrtl -g0")
+        model = build.yosys(build.EMPTY_MEMORY.sub("", build.design(dut)), "write_cxxrtl -g0")
         (work / "model.cc").write_text(model)
         (work / "ports.inc").write_text(_port_table(model, ports))
         build.compile_cxx(command, [*FLAGS, f"-I{build.cxxrtl_headers()}", "-I.", str(DRIVER), "-o", "design.so"], work)

@@ -8,7 +8,7 @@ import pytest
 from aerloom.hdl.emit import Creditor, Emit
 from aerloom.models.fabric import Kind, Space
 from aerloom.sim.engine import open_engine
-from tests.wrap import TOY, Plain, many, packet, talk, writes
+from tests.wrap import TOY, Plain, many, packet, rows, talk
 
 FABRICS = pytest.mark.parametrize("fabric", [TOY, dataclasses.replace(TOY, update_lanes=1)], ids=["2", "1"])
 
@@ -46,22 +46,21 @@ def random_groups(r, count, fabric):
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 def test_what_was_kept_is_sent_while_others_sweep(engine, fabric, stall):
     r = random.Random(1)
-    rows, keys = [(0, 1), (1, 2), (3, 2)], [5, 0, 10]  # first row and number of rows, key of each population
-    pending, arrived = {}, None
+    regions, keys = [(0, 1), (1, 2), (3, 2)], [5, 0, 10]  # first row and number of rows, key of each population
+    pending = {}
     with open_engine(Plain(Emit(fabric)), engine, stall=stall) as simulation:
         for _ in range(many(engine, 300)):
             sweeping = r.choice([slot for slot in range(3) if slot not in pending])
-            row, count = rows[sweeping]
+            row, count = regions[sweeping]
             groups = random_groups(r, r.randint(1, count * fabric.groups), fabric)
             send, expect, packets, done = {"i": sweep(sweeping, row, groups, fabric)}, {"swept": 1}, [], []
-            if len(pending) == 2 or pending and r.random() < 0.5:
+            if len(pending) == 2 or (pending and r.random() < 0.5):
                 done = r.sample(list(pending), r.randint(1, len(pending)))
-                send["jobs"] = [{"slot": slot, "key": keys[slot], "row": rows[slot][0]} for slot in done]
-                packets = sum((sent(keys[slot], pending.pop(slot)) for slot in done), [])
+                send["jobs"] = [{"slot": slot, "key": keys[slot], "row": regions[slot][0]} for slot in done]
+                packets = [p for slot in done for p in sent(keys[slot], pending.pop(slot))]
                 expect |= {"o": len(packets), "sent": len(done)}
             pending[sweeping] = groups
-            arrived = talk(simulation, send, expect, drain=3)
-            assert arrived == {"o": packets, "swept": [sweeping], "sent": done}
+            assert talk(simulation, send, expect, drain=3) == {"o": packets, "swept": [sweeping], "sent": done}
 
 
 @FABRICS
@@ -76,7 +75,7 @@ def test_packets_leave_without_a_gap(engine, fabric):
             return simulation.cycles - before
 
         none = [0] * fabric.update_lanes
-        start = clocks([none, [1] + none[1:]]) - 1  # before its first spike, and for the STEP
+        start = clocks([none, [1, *none[1:]]]) - 1  # before its first spike, and for the STEP
         for _ in range(10):
             groups = [random_groups(r, 1, fabric)[0] for _ in range(fabric.rows * fabric.groups)]
             groups[0][0] = 1
@@ -95,7 +94,7 @@ def test_a_grant_is_a_credit_to_each_source(engine, stall):
         grants.append({"sources": first, "source_count": r.randint(0, len(KEYS) - first)})
     credits = [packet(Kind.CREDIT, k) for g in grants for k in KEYS[g["sources"] :][: g["source_count"]]]
     with open_engine(Plain(Creditor(TOY)), engine, stall=stall) as simulation:
-        talk(simulation, {"write": writes(Space.SOURCES, TOY.source_record, [{"key": k} for k in KEYS])}, {})
+        talk(simulation, {"write": rows(Space.SOURCES, TOY.source_record, [{"key": k} for k in KEYS])}, {})
         assert talk(simulation, {"i": grants}, {"o": len(credits)}, drain=20)["o"] == credits
 
 

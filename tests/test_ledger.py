@@ -42,7 +42,7 @@ def free_after(events):
     left, out = dict.fromkeys(range(SLOTS), 1), []
     for e in events:
         if e["owes"] and e["owed"] in left:
-            left[e["owed"]] = (0 if e["first"] else left[e["owed"]]) + e["amount"]
+            left[e["owed"]] += e["amount"] - e["first"]
         if e["pays"] and e["paid"] in left:
             left[e["paid"]] -= 1
         out.append(sum((left[n] % 2**BITS == 0) << n for n in left))

@@ -7,7 +7,7 @@ import pytest
 from aerloom.hdl.lookup import Lookup
 from aerloom.models.fabric import Kind, Space
 from aerloom.sim.engine import open_engine
-from tests.wrap import TOY, Plain, many, packet, talk, writes
+from tests.wrap import TOY, Plain, many, packet, rows, talk
 
 
 def random_tables(r):
@@ -32,7 +32,7 @@ def arrivals(p, keys, projections):
 
 
 def load(simulation, keys, projections):
-    send = writes(Space.KEYS, TOY.key_record, keys) + writes(Space.PROJECTIONS, TOY.projection_record, projections)
+    send = rows(Space.KEYS, TOY.key_record, keys) + rows(Space.PROJECTIONS, TOY.projection_record, projections)
     talk(simulation, {"write": send}, {})
 
 
@@ -49,7 +49,7 @@ def test_a_packet_arrives_at_all_projections_of_its_key(engine, stall):
             load(simulation, keys, projections)
             packets = [random_packet(r) for _ in range(many(engine, 800))]
             expected = [arrivals(p, keys, projections) for p in packets]
-            flat, strays = sum(expected, []), expected.count([])
+            flat, strays = [a for some in expected for a in some], expected.count([])
             out = talk(simulation, {"i": packets}, {"o": len(flat), "stray": strays}, drain=20)
             for arrival in out["o"]:
                 if arrival["kind"] == Kind.CREDIT:

@@ -1,6 +1,5 @@
 """The neuron computes golden.fire: everywhere at toy width, and for any options at full width."""
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -18,8 +17,8 @@ from tests.networks import populations
 from tests.wrap import Plain, many
 
 TOYS = {
-    spike_bits: Fabric(f"{spike_bits} spike bits", state_bits=4, sum_bits=4, spike_bits=spike_bits, refractory_bits=bits)
-    for spike_bits, bits in ((1, 2), (2, 1))
+    spike_bits: Fabric(state_bits=4, sum_bits=4, spike_bits=spike_bits, refractory_bits=refractory_bits)
+    for spike_bits, refractory_bits in ((1, 2), (2, 1))
 }
 
 
@@ -91,7 +90,7 @@ def agree(simulation, population, fabric, *vectors):
 
 
 def toy_populations(r, fabric):
-    """All combinations of the options; the other parameters are random for each neuron. 16 × 16 neurons each."""
+    """All combinations of the options; the other parameters are random for each of 256 neurons."""
     low, high, size = -8, 7, 256
 
     def some(a, b):
@@ -103,7 +102,7 @@ def toy_populations(r, fabric):
         for refractory, reset_delay in ((0, 0), (0, 1), *((n, 0) for n in range(1, 1 << fabric.refractory_bits))):
             for max_spikes, shift in itertools.product(range(1, 1 << fabric.spike_bits), (0, 1, 7)):
                 threshold, reset_by = some(1 if max_spikes > 1 else low, high), some(low, high)
-                if reset == "subtract" and not reset_delay:  # nothing clips v − reset_by · s
+                if reset == "subtract" and not reset_delay:  # this reset is not clipped
                     most = np.minimum(high // threshold, max_spikes) if max_spikes > 1 else 1
                     reset_by = np.minimum(abs(reset_by), threshold + (-low) // most).clip(0, high)
                 yield Population(

@@ -11,10 +11,10 @@ from aerloom.hdl.neurons import Neurons
 from aerloom.models import golden
 from aerloom.models.fabric import Space
 from aerloom.models.network import Input, Network, Projection
-from aerloom.models.place import differs, neuron_values
+from aerloom.models.place import differs, neuron_values, split
 from aerloom.sim.engine import open_engine
 from tests.networks import populations
-from tests.wrap import TOY, Plain, many, talk, writes
+from tests.wrap import TOY, Plain, many, talk
 
 FABRIC = dataclasses.replace(TOY, state_bits=18, sum_bits=20, spike_bits=3)
 
@@ -22,26 +22,43 @@ FABRIC = dataclasses.replace(TOY, state_bits=18, sum_bits=20, spike_bits=3)
 def fill(network, population, first):
     """Writes for the parameters of a population, from row `first` on: a row for all neurons, or one for each group."""
     lanes, size = FABRIC.update_lanes, population.size
-    words = []
-    for n in range(0, size if differs(population) else 1, lanes):
-        neurons = [neuron_values(network, population, min(n + lane, size - 1)) for lane in range(lanes)]
-        packed = [FABRIC.neuron_record.pack(**values) for values in neurons]
-        words.append(sum(word << lane * FABRIC.neuron_record.width for lane, word in enumerate(packed)))
-    chunks = -(-lanes * FABRIC.neuron_record.width // 16)
+    count = -(-size // lanes) * lanes if differs(population) else lanes
+    values = [neuron_values(network, population, min(n, size - 1)) for n in range(count)]
+    return stores([FABRIC.neuron_record.pack(**v) for v in values], first)
+
+
+def stores(words, first):
+    """Writes for the parameters of neurons, from row `first` on; each starts with a chunk of its own."""
+    chunks = split(words, FABRIC.neuron_record.chunks).reshape(-1, FABRIC.parameter_chunks).tolist()
     return [
-        {"space": Space.PARAMETERS, "address": first + n, "chunk": chunk, "data": word >> 16 * chunk & 0xFFFF}
-        for n, word in enumerate(words)
-        for chunk in range(chunks)
+        {"place": {"space": Space.PARAMETERS, "address": address, "chunk": n}, "data": data}
+        for address, row in enumerate(chunks, first)
+        for n, data in enumerate(row)
     ]
+
+
+def states(address, groups):
+    """Reads of the state of some groups."""
+    return [
+        {"space": Space.STATE, "address": address + n, "chunk": chunk}
+        for n in range(groups)
+        for chunk in range(FABRIC.state_chunks)
+    ]
+
+
+def membranes(chunks):
+    """What they are answered by, as v of each neuron."""
+    words = np.array(chunks, "<u2").reshape(-1, FABRIC.state_record.chunks)
+    return [FABRIC.state_record.unpack(int.from_bytes(word.tobytes(), "little"))["v"] for word in words]
 
 
 def groups(population, sums, fresh, parameters, state):
     """The sums of a step as they come in: group by group, padded with noise."""
     lanes, size = FABRIC.update_lanes, population.size
-    padded = np.append(sums, [99] * (-size % lanes)).reshape(-1, lanes)
+    padded = sums.tolist() + [99] * (-size % lanes)
     return [
         {
-            "sums": row.tolist(),
+            "sums": padded[n * lanes :][:lanes],
             "update": {
                 "state": state + n,
                 "group": n,
@@ -49,16 +66,16 @@ def groups(population, sums, fresh, parameters, state):
                 "mask": (1 << min(lanes, size - n * lanes)) - 1,
                 "slot": 2,
                 "fresh": fresh,
-                "last": int(n == len(padded) - 1),
+                "last": int((n + 1) * lanes >= size),
             },
         }
-        for n, row in enumerate(padded)
+        for n in range(len(padded) // lanes)
     ]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3])
 def test_steps_of_a_population(engine, stall):
-    lanes, width = FABRIC.update_lanes, FABRIC.state_record.width
+    lanes = FABRIC.update_lanes
     with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine, stall=stall) as simulation:
 
         @settings(max_examples=many(engine, 30), deadline=None)
@@ -80,13 +97,12 @@ def test_steps_of_a_population(engine, stall):
                 due = groups(population, sums, int(step in (0, 4)), parameters, state)
                 out = talk(simulation, {"i": due}, {"o": len(due)})["o"]
                 assert [o["update"] for o in out] == [d["update"] for d in due]
-                sent = sum((o["spikes"] for o in out), [])
+                sent = [n for o in out for n in o["spikes"]]
                 assert sent == spikes[0].tolist() + [0] * (-size % lanes)
                 assert sum(bin(o["clipped"]).count("1") for o in out) == rule.clipped
-            read = [{"space": Space.STATE, "address": state + n} for n in range(len(due))]
-            words = talk(simulation, {"read": read}, {"data": len(read)})["data"]
-            v = [FABRIC.state_record.unpack(w >> lane * width)["v"] for w in words for lane in range(lanes)]
-            assert v[:size] == expected.v[0].tolist()
+            read = states(state, len(due))
+            given = talk(simulation, {"read": read}, {"data": len(read)})["data"]
+            assert membranes(given)[:size] == expected.v[0].tolist()
 
         check()
 
@@ -95,16 +111,12 @@ def test_reading_gives_way_to_updates(engine):
     update = dict.fromkeys(("group", "parameter", "mask", "slot", "fresh", "last"), 0)
     due = [{"sums": [n, -n], "update": update | {"state": n % 10}} for n in range(60)]
     loud = FABRIC.neuron_record.pack(decay_v=4096, max_v=100, min_v=-100, threshold=99)
-    words = [{"space": Space.PARAMETERS, "address": 0, "chunk": n,
-              "data": (loud | loud << FABRIC.neuron_record.width) >> 16 * n & 0xFFFF} for n in range(30)]
     with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine, stall=0.4) as simulation:
-        talk(simulation, {"write": words}, {})
+        talk(simulation, {"write": stores([loud, loud], 0)}, {})
         talk(simulation, {"i": due[:10]}, {"o": 10})
-        read = [{"space": Space.STATE, "address": 9}] * 20
-        data = talk(simulation, {"i": due[:9] * 5, "read": read}, {"o": 45, "data": 20})["data"]
-        state = [FABRIC.state_record.unpack(data[0] >> lane * FABRIC.state_record.width)["v"] for lane in range(2)]
-    assert state == [9, -9]
-    assert data == data[:1] * 20
+        read = states(9, 1) * 20
+        data = talk(simulation, {"i": due[:9] * 5, "read": read}, {"o": 45, "data": len(read)})["data"]
+    assert membranes(data) == [9, -9] * 20
 
 
 def test_a_group_takes_a_clock(engine):

@@ -9,7 +9,7 @@ from aerloom.hdl.router import Fork, Route, Router
 from aerloom.models.fabric import CHIP, SPACE, Kind, Space, route_record
 from aerloom.models.place import split
 from aerloom.sim.engine import open_engine
-from tests.wrap import TOY, Plain, many, packet, talk, writes
+from tests.wrap import TOY, Plain, many, packet, rows, talk
 
 TREE = TOY.tree()
 ROOT, LEAF = TREE[0], TREE[1]  # four cores: the root joins two leaves
@@ -50,7 +50,7 @@ def test_a_route_is_found_for_every_kind_and_key(engine, node, stall):
     with open_engine(Plain(Route(TOY, node)), engine, stall=stall) as simulation:
         for _ in range(3):
             routes = random_routes(r)
-            talk(simulation, {"write": writes(Space.ROUTES, RECORD, routes)}, {})
+            talk(simulation, {"write": rows(Space.ROUTES, RECORD, routes)}, {})
             packets = [random_packet(r, n) for n in range(many(engine, 1000))]
             expected = [{"packet": p, "ports": sum(1 << n for n in ports(p, routes, node))} for p in packets]
             before = simulation.cycles

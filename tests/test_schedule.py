@@ -7,7 +7,7 @@ import pytest
 from aerloom.hdl.schedule import Schedule
 from aerloom.models.fabric import Space
 from aerloom.sim.engine import open_engine
-from tests.wrap import TOY, Plain, many, talk, writes
+from tests.wrap import TOY, Plain, many, rows, talk
 
 SLOTS = TOY.populations
 
@@ -48,8 +48,9 @@ class Model:
                 self.ready[n], self.credits[n] = False, row["credits"]
                 self.sending.add(n)
             if self.idle[n] and not self.tokens[n]:
-                fresh = {"slot": n, "fresh": int(self.steps[n] == 0 or row["steps"] and not self.steps[n] % row["steps"])}
-                out["sweeps"].append({name: row[name] for name in ("row", "neurons", "parameters", "each")} | fresh)
+                fresh = self.steps[n] % row["steps"] == 0 if row["steps"] else self.steps[n] == 0
+                copied = {name: row[name] for name in ("row", "neurons", "parameters", "each")}
+                out["sweeps"].append(copied | {"slot": n, "fresh": int(fresh)})
                 out["grants"].append({name: row[name] for name in ("sources", "source_count")})
                 self.idle[n], self.tokens[n] = False, row["tokens"]
                 self.steps[n] += 1
@@ -58,18 +59,12 @@ class Model:
 
 
 def random_rows(r, steps):
-    rows = []
+    table = []
     for n in range(SLOTS):
         row = {name: r.getrandbits(f.width) for name, f in TOY.population_record.fields.items()}
         row |= {name: r.randint(0, 3) for name in ("tokens", "tokens_first", "credits", "credits_first")}
-        rows.append(row | {"steps": steps[n], "sources": n})  # tells whose grant it is
-    return rows
-
-
-def started(simulation, rows):
-    """What happens right after a reset."""
-    talk(simulation, {"write": writes(Space.POPULATIONS, TOY.population_record, rows)}, {})
-    return in_order(talk(simulation, {"restart": [1]}, {}, drain=100))
+        table.append(row | {"steps": steps[n], "sources": n})  # tells whose grant it is
+    return table
 
 
 def in_order(out):
@@ -84,11 +79,12 @@ def in_order(out):
 @pytest.mark.parametrize("steps", [(0, 1, 2), (3, 5, 0)])
 def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall):
     r = random.Random(1)
-    with open_engine(Plain(Schedule(TOY)), engine, stall=stall) as simulation:
+    with open_engine(Plain(Schedule(TOY), eager=["messages"]), engine, stall=stall) as simulation:
         for _ in range(many(engine, 10)):
-            rows = random_rows(r, steps)
-            model = Model(rows)
-            assert started(simulation, rows) == model.settle()
+            table = random_rows(r, steps)
+            model = Model(table)
+            talk(simulation, {"write": rows(Space.POPULATIONS, TOY.population_record, table)}, {})
+            talk(simulation, {"restart": [1]}, {})  # the first tokens come at once
             for _ in range(100):
                 events = model.legal(r)
                 assert in_order(talk(simulation, events, {}, drain=100)) == model.settle(**events)

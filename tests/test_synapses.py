@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from aerloom.hdl.synapses import Synapses
-from aerloom.models.fabric import Space
+from aerloom.models.fabric import CHUNK, Space
 from aerloom.sim.engine import open_engine
-from tests.wrap import TOY, Plain, many, talk
+from tests.wrap import TOY, Plain, many, talk, writes
 
 FABRICS = pytest.mark.parametrize(
     "fabric",
-    [dataclasses.replace(TOY, lanes=lanes, update_lanes=updated) for lanes, updated in ((1, 1), (2, 2), (4, 1))],
-    ids=["1", "2", "4"],
+    [
+        dataclasses.replace(TOY, lanes=lanes, update_lanes=updated, weight_bits=bits)
+        for lanes, updated, bits in ((1, 1, 4), (2, 2, 2), (4, 1, 4), (4, 2, 8))  # one chunk of weights, or two
+    ],
+    ids=["1", "2", "4", "4wide"],
 )
 
 
@@ -25,7 +28,7 @@ def stored(weights, fabric):
     """A matrix (words, lanes) as the words that are stored, and the writes that store them."""
     words = (weights % (1 << fabric.weight_bits)) << fabric.weight_bits * np.arange(fabric.lanes)
     words = words.sum(axis=1).tolist()
-    return words, [{"space": Space.WEIGHTS, "address": n, "chunk": 0, "data": word} for n, word in enumerate(words)]
+    return words, writes(Space.WEIGHTS, words, fabric.weight_chunks)
 
 
 def random_operations(r, fabric, count):
@@ -70,35 +73,37 @@ def test_sums_are_those_of_numpy(engine, fabric, stall):
     r = np.random.default_rng(1)
     half = 1 << fabric.weight_bits - 1
     weights = r.integers(-half, half, (fabric.weight_words, fabric.lanes))
-    words, writes = stored(weights, fabric)
+    words, load = stored(weights, fabric)
     sums = np.zeros((fabric.rows, fabric.lanes), int)
     with open_engine(synapses(fabric), engine, stall=stall) as simulation:
-        talk(simulation, {"write": writes}, {})
+        talk(simulation, {"write": load}, {})
         for _ in range(many(engine, 20)):
             operations = random_operations(r, fabric, 200)
+            operations[-1] |= {"add": 1, "clear": 0, "sweep": 0}
             expected = integrate(operations, weights, sums, fabric)
-            asked = r.integers(fabric.weight_words, size=20).tolist()
-            read = [{"space": Space.WEIGHTS, "address": n} for n in asked]
+            asked = r.integers([fabric.weight_words, fabric.weight_chunks], size=(20, 2)).tolist()
+            read = [{"space": Space.WEIGHTS, "address": n, "chunk": chunk} for n, chunk in asked]
             out = talk(simulation, {"i": operations, "read": read}, {"o": len(expected), "data": len(read)}, drain=5)
             assert out["o"] == expected
-            assert out["data"] == [words[n] for n in asked]
+            assert out["data"] == [words[n] >> CHUNK * chunk & 0xFFFF for n, chunk in asked]
+            assert talk(simulation, {"read": read}, {"data": len(read)})["data"] == out["data"]  # nothing in the way
 
 
 @FABRICS
 def test_every_weight_is_added_to_every_sum(engine, fabric):
     same = np.arange(1 << fabric.weight_bits).repeat(fabric.lanes).reshape(-1, fabric.lanes)
-    words, writes = stored(same, fabric)
+    _, load = stored(same, fabric)
     half = 1 << fabric.weight_bits - 1
     add = random_operations(np.random.default_rng(2), fabric, 1)[0] | {"row": 0, "add": 1, "clear": 0, "sweep": 0}
     look = add | {"add": 0, "sweep": 1}
     operations = []
-    for weight in range(many(engine, len(words))):  # odd steps through all the sums
+    for weight in range(1 << min(4, fabric.weight_bits)):  # odd steps through all the sums
         step = [add | {"weights": weight}, look] + [add | {"weights": 1}] * (weight % 2 == 0)
         operations += step * (1 << fabric.sum_bits)
     sums = np.zeros((fabric.rows, fabric.lanes), int)
     expected = integrate(operations, (same + half) % (2 * half) - half, sums, fabric)
     with open_engine(synapses(fabric), engine) as simulation:
-        talk(simulation, {"write": writes}, {})
+        talk(simulation, {"write": load}, {})
         assert talk(simulation, {"i": operations}, {"o": len(expected)})["o"] == expected
 
 

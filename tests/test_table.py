@@ -3,63 +3,74 @@
 import random
 
 import pytest
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from aerloom.hdl.shapes import PACKETS, SPACE_LAYOUT
+from aerloom.hdl.shapes import PACKETS, PLACE_LAYOUT
 from aerloom.hdl.table import Loader, Table
 from aerloom.models.fabric import CHUNK, SPACE, Kind, Space
 from aerloom.sim.engine import open_engine
-from tests.wrap import many, packet, talk
+from tests.wrap import Plain, many, packet, talk, writes
 
 NODE = 9
-TABLES = {  # width and depth
-    Space.KEYS: (13, 5),
-    Space.PROJECTIONS: (16, 1),
-    Space.POPULATIONS: (17, 8),
-    Space.SOURCES: (48, 3),
+TABLES = {  # widths of the tables that share the words, and depth
+    Space.KEYS: ((13,), 5),
+    Space.PROJECTIONS: ((16,), 1),
+    Space.POPULATIONS: ((17,), 8),
+    Space.SOURCES: ((48,), 3),
+    Space.PARAMETERS: ((17, 5), 4),
 }
+CHUNKS = {space: sum(-(-width // CHUNK) for width in widths) for space, (widths, _) in TABLES.items()}
 
 
 class Store(wiring.Component):
-    """Tables of one to three chunks behind one Loader. They may be read in three of four clocks."""
+    """Tables of one to three chunks behind one Loader. It may read in three of four clocks, others read between."""
 
     i: In(PACKETS)
     o: Out(PACKETS)
 
     def elaborate(self, platform):
         m = Module()
-        chunks = {space: -(-width // CHUNK) for space, (width, _) in TABLES.items()}
-        m.submodules.loader = loader = Loader(NODE, chunks)
+        m.submodules.loader = loader = Loader(NODE, CHUNKS)
         wiring.connect(m, wiring.flipped(self.i), loader.i)
         wiring.connect(m, loader.o, wiring.flipped(self.o))
-        clock, asked = Signal(2), Signal(SPACE_LAYOUT)
+        clock, asked = Signal(2), Signal(PLACE_LAYOUT)
         m.d.sync += [clock.eq(clock + 1), asked.eq(loader.read.payload)]
         m.d.comb += loader.read.ready.eq(clock != 0)
-        for space, (width, depth) in TABLES.items():
-            m.submodules[space.name.lower()] = table = Table(space, width, depth)
-            m.d.comb += [
-                table.write.valid.eq(loader.write.valid),
-                table.write.payload.eq(loader.write.payload),
-                table.address.eq(loader.read.payload.address),
-                table.enable.eq(loader.read.valid & loader.read.ready),
-            ]
+        for space, (widths, depth) in TABLES.items():
+            words = Signal(CHUNK * CHUNKS[space])
+            first = 0
+            for width in widths:
+                m.submodules[f"{space.name.lower()}_{first}"] = table = Table(space, width, depth, first)
+                m.d.comb += [
+                    table.write.valid.eq(loader.write.valid),
+                    table.write.payload.eq(loader.write.payload),
+                    table.address.eq(Mux(loader.read.valid & loader.read.ready, loader.read.payload.address, clock)),
+                    words[CHUNK * first :][:width].eq(table.data),
+                ]
+                first += table.chunks
             with m.If(asked.space == space):
-                m.d.comb += loader.data.eq(Value.cast(table.data))
+                m.d.comb += loader.data.eq(words.word_select(asked.chunk, CHUNK))
         return m
+
+
+def stored_bits(space, chunk):
+    """Mask of the bits of a chunk that a table has."""
+    bits = [min(CHUNK, width - n) for width in TABLES[space][0] for n in range(0, width, CHUNK)]
+    return (1 << bits[chunk]) - 1
 
 
 class Model:
     """The same in Python."""
 
     def __init__(self):
-        self.words = {(space, n): 0 for space, (_, depth) in TABLES.items() for n in range(depth)}
+        self.chunks = {(space, n, k): 0 for space, (_, depth) in TABLES.items() for n in range(depth) for k in range(3)}
         self.space, self.address, self.chunk = Space.KEYS, 0, 0
 
     def chunk_done(self):
         self.chunk += 1
-        if self.chunk >= -(-TABLES.get(self.space, (1, 0))[0] // CHUNK):
+        if self.chunk >= CHUNKS.get(self.space, 1):
             self.chunk, self.address = 0, (self.address + 1) % 2**15
 
     def take(self, kind, key, index):
@@ -68,14 +79,13 @@ class Model:
             place = SPACE.unpack(index)
             self.space, self.address, self.chunk = place["space"], place["address"], 0
         elif kind == Kind.WRITE:
-            if (word := self.words.get((self.space, self.address))) is not None:
-                word = word & ~(0xFFFF << 16 * self.chunk) | (index & 0xFFFF) << 16 * self.chunk
-                self.words[self.space, self.address] = word & (1 << TABLES[self.space][0]) - 1
+            if (place := (self.space, self.address, self.chunk)) in self.chunks:
+                self.chunks[place] = index & stored_bits(self.space, self.chunk)
             self.chunk_done()
         elif kind == Kind.READ:
             for _ in range(index):
-                word = self.words.get((self.space, self.address), 0)
-                values.append(packet(Kind.VALUE, NODE, word >> 16 * self.chunk & 0xFFFF))
+                chunk = self.chunks.get((self.space, self.address, self.chunk), 0)
+                values.append(packet(Kind.VALUE, NODE, chunk))
                 self.chunk_done()
         return values
 
@@ -85,8 +95,8 @@ def random_session(r, count):
     packets = []
     for _ in range(count):
         space = r.choice(list(TABLES))
-        width, depth = TABLES[space]
-        word, chunks = r.randrange(depth), -(-width // CHUNK)
+        depth, chunks = TABLES[space][1], CHUNKS[space]
+        word = r.randrange(depth)
         packets.append(packet(Kind.ADDRESS, NODE, SPACE.pack(address=word, space=int(space))))
         left = (depth - word) * chunks  # to the end of the table
         for _ in range(r.randrange(3)):
@@ -97,9 +107,14 @@ def random_session(r, count):
                 n = r.randrange(left + 1)
                 packets += [packet(Kind.WRITE, NODE, r.randrange(1 << 16)) for _ in range(n)]
             left -= n
-        beside = r.choice([(space, r.choice([depth, depth + 8, 1 << 14])), (Space.START, 0)])
+        beside = r.choice([(space, r.choice([depth, 1 << 14])), (Space.START, 0)])
         packets.append(packet(Kind.ADDRESS, NODE, SPACE.pack(address=beside[1], space=int(beside[0]))))
         packets.append(packet(Kind.WRITE, NODE, r.randrange(1 << 16)))
+    for space, (_, depth) in TABLES.items():
+        packets.append(packet(Kind.ADDRESS, NODE, SPACE.pack(address=depth, space=int(space))))
+        packets += [packet(Kind.WRITE, NODE, 0xFFFF)] * CHUNKS[space]
+        packets.append(packet(Kind.ADDRESS, NODE, SPACE.pack(address=0, space=int(space))))
+        packets.append(packet(Kind.READ, NODE, depth * CHUNKS[space]))
     return packets
 
 
@@ -124,3 +139,12 @@ def test_a_write_takes_one_clock(engine):
     with open_engine(Store(), engine) as simulation:
         talk(simulation, {"i": [packet(Kind.WRITE, NODE, n) for n in range(50)]}, {})
     assert simulation.cycles == 50
+
+
+def test_a_table_keeps_its_word_unless_enabled(engine):
+    with open_engine(Plain(Table(Space.KEYS, 4, 2), events=["data"]), engine) as simulation:
+        talk(simulation, {"write": writes(Space.KEYS, [5, 6], 1)}, {})
+        talk(simulation, {"address": [1], "enable": [1]}, {}, drain=4)
+        talk(simulation, {"enable": [0]}, {}, drain=4)
+        assert set(talk(simulation, {"address": [0]}, {}, drain=9)["data"]) == {6}
+        assert talk(simulation, {"enable": [1]}, {}, drain=9)["data"][-1] == 5

@@ -154,6 +154,17 @@ def test_there_is_no_gap_between_spikes(engine, fabric):
         assert simulation.cycles - before == max(0, left) + groups + len(sweeps)
 
 
+@FABRICS
+def test_a_sweep_goes_before_the_next_spike(engine, fabric):
+    r = random.Random(5)
+    arrivals, sweeps = [random_arrival(r, fabric) for _ in range(50)], [random_sweep(r, fabric) for _ in range(5)]
+    with open_engine(walk(fabric), engine) as simulation:
+        cleared(simulation, fabric)
+        total = sum(len(adds(a, 0, fabric)) for a in arrivals) + sum(len(updates(s, fabric)) for s in sweeps)
+        operations = talk(simulation, {"i": arrivals, "sweeps": sweeps}, {"o": total})["o"]
+    assert [o["sweep"] for o in operations] == sorted((o["sweep"] for o in operations), reverse=True)
+
+
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 def test_a_step_waits_for_the_spikes_before_it(engine, stall):
     r = random.Random(4)

@@ -4,12 +4,12 @@ from amaranth.hdl import Assert, EnableInserter, Module, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from aerloom.models.fabric import CHUNK, Fabric
+from aerloom.models.fabric import Fabric
 from aerloom.models.place import split
 
 #: A chip so small that a few packets use all of it. Sizes differ where they can, so that no two are confused.
 TOY = Fabric(
-    "toy", cores=4, lanes=4, update_lanes=2, weight_bits=3, weight_words=50, rows=5, parameter_rows=6, populations=3,
+    "toy", cores=4, lanes=4, update_lanes=2, weight_bits=2, weight_words=50, rows=5, parameter_rows=6, populations=3,
     projections=7, keys=11, inputs=3, sum_bits=6, state_bits=5, spike_bits=2, refractory_bits=3,
 )  # fmt: skip
 
@@ -19,7 +19,8 @@ class Plain(wiring.Component):
 
     A stream that its reader must always take keeps this contract: the dut's clock stands still while the reader is not
     ready. An item for a signal sets it from the next clock on, and an item on `restart` resets all but the memories.
-    An offer on any other output that changes before it is taken fails an assertion.
+    The reader of any other output is ready only when there is an offer, and an offer that changes before it is taken
+    fails an assertion.
 
     Parameters
     ----------
@@ -27,10 +28,12 @@ class Plain(wiring.Component):
         An item for each clock in which the signal is not zero.
     answers : dict of output signal to input stream
         An item in each clock that follows one in which the input was taken.
+    eager : names of output streams
+        Their readers show that they are ready before there is an offer.
     """
 
-    def __init__(self, dut, events=(), answers=None):
-        self.dut, self.events, self.answers = dut, events, answers or {}
+    def __init__(self, dut, events=(), answers=None, eager=()):
+        self.dut, self.events, self.answers, self.eager = dut, events, answers or {}, eager
         members = {"restart": In(stream.Signature(1))}
         for name, member in dut.signature.members.items():
             if member.is_port and member.flow is Out and name not in (*self.events, *self.answers):
@@ -68,7 +71,7 @@ class Plain(wiring.Component):
                 hasty.append((outer, inner.payload, inner.valid))
             else:
                 m.d.comb += [outer.payload.eq(inner.payload), outer.valid.eq(inner.valid & moves & ~restart)]
-                m.d.comb += inner.ready.eq(outer.ready)
+                m.d.comb += inner.ready.eq(outer.ready & (inner.valid | (name in self.eager)))
                 offered, before = Signal(), Signal.like(inner.payload)
                 m.d.sync += [offered.eq(inner.valid & ~(outer.ready & moves) & ~restart), before.eq(inner.payload)]
                 m.d.sync += Assert(~offered | (inner.valid & (inner.payload == before)), f"{name} withdrew its offer")
@@ -104,14 +107,18 @@ def talk(simulation, send, expect, drain=0):
     return {name: [fields(ports[name].value(int(word))) for word in words] for name, words in given.items()}
 
 
-def writes(space, record, rows):
-    """What fills the table `space` with `rows`, dicts of the fields of `record`."""
-    chunks = split([record.pack(**row) for row in rows], -(-record.width // CHUNK)).tolist()
+def writes(space, words, chunks, first=0):
+    """What stores `words` of some 16-bit chunks each, from word `first` of a memory on."""
     return [
-        {"space": space, "address": address, "chunk": chunk, "data": data}
-        for address, row in enumerate(chunks)
-        for chunk, data in enumerate(row)
+        {"place": {"space": space, "address": address, "chunk": n}, "data": data}
+        for address, row in enumerate(split(words, chunks).tolist(), first)
+        for n, data in enumerate(row)
     ]
+
+
+def rows(space, record, values):
+    """What fills the table `space` with rows, given as dicts of the fields of `record`."""
+    return writes(space, [record.pack(**row) for row in values], record.chunks)
 
 
 def packet(kind, key=0, index=0):

@@ -1,0 +1,90 @@
+"""Pictures of runs."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.network import Network, write_whole
+
+Array = NDArray[Any]
+
+INK, PAPER = "#1b2733", "#fbfaf7"
+COLOURS = ("#7a8794", "#2f6f9f", "#c8553d", "#5b8c5a", "#8d6a9f", "#c9a227")
+
+
+def raster(
+    path: str | os.PathLike[str],
+    network: Network,
+    spikes: dict[str, Array],
+    *,
+    values: Array | None = None,
+    label: int | None = None,
+    title: str = "",
+    cycles: Array | None = None,
+) -> None:
+    """Draw one sample: every spike of every population over the steps, and what the output makes of it.
+
+    ``spikes`` are ``(steps, neurons)``, inputs included; ``values`` is the sample before it was encoded, drawn as an
+    image where it is square; ``cycles`` the clock cycle at which each step ended.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    steps = len(next(iter(spikes.values())))
+    output = network.outputs[0]
+    sizes = {name: min(a.shape[1], 160) for name, a in spikes.items()}  # a large input is drawn to a smaller scale
+    heights = [max(14.0, float(size)) for size in sizes.values()]
+    figure = Figure(figsize=(11, 7), facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subfigures(1, 2, width_ratios=(3.2, 1))
+    axes = left.subplots(len(spikes), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    for n, (axis, (name, a)) in enumerate(zip(axes, spikes.items(), strict=True)):
+        colour = COLOURS[n % len(COLOURS)]
+        step, neuron = np.nonzero(a)
+        size = max(1.0, min(9.0, 300 / a.shape[1]))
+        axis.scatter(step, neuron, s=size**2 * a[step, neuron] ** 0.5, marker="|", color=colour, linewidths=1.3)
+        axis.set(ylim=(a.shape[1] - 0.5, -0.5), xlim=(-0.6, steps - 0.4))
+        axis.set_ylabel(f"{name}\n{a.shape[1]} neurons", color=colour, fontsize=9)
+        axis.set_title(f"{int(a.sum()):,} spikes", loc="right", fontsize=8, color=colour, pad=2)
+        axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        _plain(axis)
+    axes[-1].set_xlabel("time step", color=INK)
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    side = round(np.sqrt(0 if values is None else values.size))
+    has_image = values is not None and side * side == values.size
+    panels = right.subplots(2 + (cycles is not None), 1, squeeze=False)[:, 0]
+    if has_image and values is not None:
+        panels[0].imshow(values.reshape(side, side), cmap="bone_r", interpolation="nearest")
+        panels[0].set_title("sample" if label is None else f"sample: a {label}", fontsize=10, color=INK)
+    panels[0].axis("off")
+    counts = spikes[output].sum(axis=0)
+    winner = int(counts.argmax())
+    bars = panels[1].barh(np.arange(len(counts)), counts, color="#d8d4ca")
+    bars[winner].set_color(COLOURS[(len(spikes) - 1) % len(COLOURS)])
+    panels[1].invert_yaxis()
+    panels[1].set_yticks(np.arange(len(counts))[:: max(1, len(counts) // 10)])
+    panels[1].set_title(f"spikes of {output}: it says {winner}", fontsize=10, color=INK)
+    _plain(panels[1])
+    if cycles is not None:
+        panels[2].step(np.arange(steps), np.diff(cycles, prepend=0), where="mid", color=INK, linewidth=1.2)
+        panels[2].set(ylim=(0, None), xlabel="time step")
+        panels[2].set_title(f"clock cycles per step (of {int(cycles[-1]):,})", fontsize=10, color=INK)
+        _plain(panels[2])
+    if title:
+        figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format="png")
+    write_whole(path, buffer.getvalue())
+
+
+def _plain(axis: Any) -> None:
+    axis.set_facecolor(PAPER)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(colors=INK, labelsize=8)

@@ -1,0 +1,1 @@
+"""How the networks of the zoo were trained: needs the extra ``train`` (PyTorch, scikit-learn)."""

@@ -1,0 +1,62 @@
+"""Train the network ``digits``, 64-64-10, for float, 8, 6, 4 and 2 bit weights; write its test samples beside it.
+
+    python -m aerloom.models.zoo.train.digits --out digits.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+
+from ...network import write_whole
+from .snn import SpikingNet, random_affine, train
+
+WHITE = 16  #: the largest value of a pixel
+WIDTHS = (None, 4, 2, 2)  # 2 bits need most practice
+
+
+def loss(logits: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with smoothed labels."""
+    return nn.functional.cross_entropy(logits, labels, label_smoothing=0.05)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train the zoo's network for scikit-learn's digits.")
+    parser.add_argument("--out", type=Path, default=Path("digits.npz"), help="the test samples go to digits_test.npz")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if not args.out.parent.is_dir():
+        parser.error(f"there is no folder {args.out.parent}")
+    torch.set_num_threads(1)  # so that sums, and the result, do not depend on the number of cores
+    torch.manual_seed(args.seed)
+
+    digits = load_digits()
+    indices = np.arange(len(digits.target))
+    learned, kept = train_test_split(indices, test_size=0.25, random_state=0, stratify=digits.target)
+    kept.sort()
+    images = torch.tensor(digits.images[learned] / WHITE, dtype=torch.float32)
+    labels = torch.tensor(digits.target[learned])
+    net = SpikingNet(64, 64, 10, args.seed)
+    augment = partial(random_affine, degrees=8.0, shift=0.5, zoom=0.08)
+    adam = torch.optim.Adam(net.parameters(), lr=4e-3)
+    train(net, images, labels, augment, loss, adam, widths=WIDTHS, epochs=300, batch=128, rescale=1)
+
+    what = "handwritten digits, 8 \N{MULTIPLICATION SIGN} 8 (UCI, scikit-learn)"
+    net.to_network((8, 8), name="digits", what=what).save(args.out)
+    pixels, answers = digits.data[kept].astype(np.uint8), digits.target[kept].astype(np.uint8)
+    samples = io.BytesIO()
+    np.savez_compressed(samples, images=pixels, labels=answers, white=np.uint8(WHITE))
+    write_whole(args.out.with_name("digits_test.npz"), samples.getvalue())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""A spiking classifier of two layers that learns, through time, to work at every weight width.
+
+A layer computes :func:`aerloom.models.golden.fire` in floating point, with threshold 1 and reset by subtraction. One
+set of weights serves all widths, so every training batch is shared out between several of them. Biases are not rounded:
+the hardware keeps them at the resolution of the membrane.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...network import DECAY_ONE, Input, Network, Population, Projection
+from ...quantize import find_scale, integer_range
+
+STEPS = 25  #: time steps per sample
+MAX_RATE = 1.0  #: spike probability of a white pixel in a step
+DECAYS = 0.9375, 0.96875  #: leak factor of the hidden layer and of the output
+
+Widths = Sequence[int | None]  #: weight bits of equal parts of a batch; None: floating point
+
+
+class Fire(torch.autograd.Function):
+    """All steps of a layer: drive ``(steps, batch, neurons)`` and leak factor to spikes of the same shape.
+
+    One autograd node for all steps: to keep only the membrane before the reset is several times faster than to let
+    autograd record each step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, drive: Tensor, decay: float) -> Tensor:
+        before_reset, spikes = torch.empty_like(drive), torch.empty_like(drive)
+        v = torch.zeros_like(drive[0])
+        for t in range(len(drive)):
+            u = torch.add(drive[t], v, alpha=decay, out=before_reset[t])
+            torch.ge(u, 1.0, out=spikes[t])
+            v = u - spikes[t]
+        ctx.save_for_backward(before_reset)
+        ctx.decay = decay
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (u,) = ctx.saved_tensors
+        gradient = gradient / (1.0 + (torch.pi * (u - 1.0)).square_())  # surrogate of the step: that of an arctangent
+        # The reset counts as a constant: its surrogate gradient only adds noise.
+        for t in range(len(u) - 2, -1, -1):
+            gradient[t].add_(gradient[t + 1], alpha=ctx.decay)
+        return gradient, None
+
+
+class SpikingNet(nn.Module):
+    """Dense layers input → hidden → output; the class is the output neuron with most spikes."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, seed: int) -> None:
+        """``seed`` is that of the input spikes; the weights start from PyTorch's own generator."""
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)])
+        self.decays = [round(d * DECAY_ONE) / DECAY_ONE for d in DECAYS]  # what the hardware's factors can hold
+        self._random = np.random.Generator(np.random.SFC64(seed))
+        self._scale: dict[tuple[nn.Module, int], Tensor] = {}
+
+    def find_scales(self, widths: Widths) -> None:
+        """Choose, as :func:`aerloom.models.quantize.quantize` does, the scales for the weights as they are now."""
+        for bits in {b for b in widths if b is not None}:
+            for layer in self.layers:
+                scale = find_scale(layer.weight.detach().numpy(), bits)
+                self._scale[layer, bits] = torch.from_numpy(scale).float()[:, None]
+
+    def forward(self, pixels: Tensor, widths: Widths) -> Tensor:
+        """Spike counts ``(batch, outputs)`` for pixels ``(batch, inputs)`` in 0 … 1."""
+        spikes = self._encode(pixels)
+        for layer, decay in zip(self.layers, self.decays, strict=True):
+            parts = zip(spikes.tensor_split(len(widths), dim=1), widths, strict=True)
+            drive = [nn.functional.linear(part, self._weights(layer, bits), layer.bias) for part, bits in parts]
+            spikes = Fire.apply(torch.cat(drive, dim=1), decay)
+        return spikes.sum(dim=0)
+
+    def _weights(self, layer: nn.Module, bits: int | None) -> Tensor:
+        if bits is None:
+            return layer.weight
+        exact, scale = layer.weight.detach(), self._scale[layer, bits]
+        rounded = torch.clamp(torch.round(exact * scale), *integer_range(bits)) / scale
+        return layer.weight + (rounded - exact)  # straight through: the gradient takes no notice of the rounding
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        # One random byte per spike, as floats would take longer than the network itself. The rate is thereby rounded
+        # to 256ths, at most 255.
+        noise = self._random.integers(0, 256, (STEPS, *pixels.shape), np.uint8)
+        limit = (256 * MAX_RATE * pixels).round().clamp(0, 255).to(torch.uint8)
+        return (torch.from_numpy(noise) < limit).to(pixels.dtype)
+
+    @torch.no_grad()
+    def accuracy(self, images: Tensor, labels: Tensor, bits: int | None) -> float:
+        """Share of right classes at one width."""
+        self.find_scales([bits])
+        pairs = zip(images.flatten(1).split(500), labels.split(500), strict=True)
+        right = sum(int((self(x, [bits]).argmax(dim=1) == y).sum()) for x, y in pairs)
+        return right / len(labels)
+
+    def to_network(self, shape: tuple[int, ...], **meta: str) -> Network:
+        """The aerloom network, in floating point; ``meta`` is saved beside the encoding."""
+        names = "input", "hidden", "output"
+        populations, projections = [], []
+        for n, (layer, decay) in enumerate(zip(self.layers, self.decays, strict=True)):
+            weights, bias = (p.detach().numpy() for p in (layer.weight, layer.bias))
+            populations.append(Population(names[n + 1], (len(bias),), decay_v=decay, bias=bias, threshold=1.0))
+            projections.append(Projection(names[n], names[n + 1], weights))
+        encoding = {"name": "rate", "steps": STEPS, "max_rate": MAX_RATE}
+        inputs = (Input("input", shape),)
+        return Network(inputs, tuple(populations), tuple(projections), ("output",), meta=meta | {"encoding": encoding})
+
+
+def train(
+    net: SpikingNet,
+    images: Tensor,
+    labels: Tensor,
+    augment: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    optimiser: torch.optim.Optimizer,
+    *,
+    widths: Widths,
+    epochs: int,
+    batch: int,
+    rescale: int,
+) -> None:
+    """Train on augmented images ``(samples, height, width)`` in 0 … 1, at a learning rate that falls to zero.
+
+    ``loss`` takes logits, augmented images and labels. The scales of the weights are found anew every ``rescale``
+    batches: they change slowly, and the search is costly.
+    """
+    batches = len(images) // batch
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
+    for epoch in range(epochs):
+        total = 0.0
+        for n, pick in enumerate(torch.randperm(len(images))[: batches * batch].split(batch)):
+            if n % rescale == 0:
+                net.find_scales(widths)
+            seen = augment(images[pick])
+            value = loss(net(seen.flatten(1), widths), seen, labels[pick])
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+            schedule.step()
+            total += value.item()
+        print(f"epoch {epoch + 1}/{epochs}  loss {total / batches:.4f}  cpu {time.process_time():.0f} s", flush=True)
+
+
+def random_affine(images: Tensor, degrees: float, shift: float, zoom: float) -> Tensor:
+    """Each image rotated, shifted (in pixels) and zoomed at random, at most so far."""
+    n, h, w = images.shape
+    angle, dx, dy, scale = torch.rand(4, n) * 2 - 1
+    angle, scale = angle * degrees * torch.pi / 180, 1 + zoom * scale
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    theta = torch.stack([cos, -sin, dx * 2 * shift / w, sin, cos, dy * 2 * shift / h], dim=1)
+    grid = nn.functional.affine_grid(theta.view(n, 2, 3), [n, 1, h, w], align_corners=False)
+    return nn.functional.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
