@@ -1,7 +1,10 @@
 """`--sim NAME` and the fixture `engine`: one test body for every simulator."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
+from aerloom import Device, Fabric, connect
 from aerloom.sim.engine import ENGINES, available
 
 EVERY_DAY = ("amaranth", "compiled")  # what a test runs on unless it asks for all, with the mark `every_engine`
@@ -30,3 +33,21 @@ def engine(request: pytest.FixtureRequest) -> str:
         pytest.skip(f"{request.param}: {reason}")
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="session")
+def chips() -> Iterator[Callable[..., Device]]:
+    """Gives a device of a Fabric, always the same one: chips forget what they ran before."""
+    open_ones: dict[object, Device] = {}
+
+    def get(fabric: Fabric, engine: str = "compiled", **options: object) -> Device:
+        if reason := available(engine):
+            pytest.skip(f"{engine}: {reason}")
+        key = (fabric, engine, *sorted(options.items()))
+        if key not in open_ones:
+            open_ones[key] = connect("sim", fabric, engine=engine, **options)
+        return open_ones[key]
+
+    yield get
+    for device in open_ones.values():
+        device.close()

@@ -1,5 +1,6 @@
 """What comes into the chip, and when."""
 
+import dataclasses
 import random
 
 import pytest
@@ -10,13 +11,14 @@ from aerloom.sim.engine import open_engine
 from aerloom.sim.traffic import Stuck
 from tests.wrap import TOY, Plain, many, packet, rows, talk
 
-NODES = TOY.cores + TOY.routers
-GATES = [{"known": 1, "credits": 0, "credits_first": 0}, {"known": 0}, {"known": 1}]  # nothing waits
+FABRIC = dataclasses.replace(TOY, inputs=4)
+NODES = FABRIC.cores + FABRIC.routers
+GATES = [{"known": 1, "credits": 0, "credits_first": 0}, {"known": 0}, {"known": 1}, {"known": 0}]  # nothing waits
 
 
 def entrance(engine, stall, gates, **options):
-    simulation = open_engine(Plain(Entrance(TOY), events=["started", "stray"]), engine, stall=stall, **options)
-    talk(simulation, {"write": rows(Space.GATES, TOY.gate_record, gates)}, {})
+    simulation = open_engine(Plain(Entrance(FABRIC), events=["started", "stray"]), engine, stall=stall, **options)
+    talk(simulation, {"write": rows(Space.GATES, FABRIC.gate_record, gates)}, {})
     talk(simulation, {"restart": [1]}, {}, drain=20)
     return simulation
 

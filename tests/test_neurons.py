@@ -119,6 +119,19 @@ def test_reading_gives_way_to_updates(engine):
     assert membranes(data) == [9, -9] * 20
 
 
+def test_each_group_by_itself_starts_afresh(engine):
+    update = dict.fromkeys(("group", "parameter", "mask", "slot", "last"), 0)
+    due = [{"sums": [n, -n], "update": update | {"state": n, "fresh": n % 2}} for n in range(10)]
+    still = FABRIC.neuron_record.pack(decay_v=4096, max_v=100, min_v=-100, threshold=99, v0=50)
+    with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine) as simulation:
+        talk(simulation, {"write": stores([still, still], 0)}, {})
+        for _ in range(2):
+            talk(simulation, {"i": due}, {"o": 10}, drain=2)
+        read = states(0, 10)
+        v = membranes(talk(simulation, {"read": read}, {"data": len(read)})["data"])
+    assert v == [x for n in range(10) for x in ([50 + n, 50 - n] if n % 2 else [2 * n, -2 * n])]
+
+
 def test_a_group_takes_a_clock(engine):
     update = dict.fromkeys(("state", "group", "parameter", "mask", "slot", "fresh", "last"), 0)
     with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine) as simulation:

@@ -85,6 +85,17 @@ def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall)
             model = Model(table)
             talk(simulation, {"write": rows(Space.POPULATIONS, TOY.population_record, table)}, {})
             talk(simulation, {"restart": [1]}, {})  # the first tokens come at once
-            for _ in range(100):
+            for _ in range(50):
                 events = model.legal(r)
-                assert in_order(talk(simulation, events, {}, drain=100)) == model.settle(**events)
+                assert in_order(talk(simulation, events, {}, drain=70)) == model.settle(**events)
+
+
+def test_populations_take_steps_while_nothing_can_be_sent(engine):
+    waits = {"tokens": 1, "tokens_first": 1, "credits": 1, "credits_first": 0}
+    with open_engine(Plain(Schedule(TOY), deaf=["messages"]), engine, stall=0.3) as simulation:
+        talk(simulation, {"write": rows(Space.POPULATIONS, TOY.population_record, [waits] * SLOTS)}, {})
+        talk(simulation, {"restart": [1]}, {})
+        for slot in range(SLOTS):
+            out = talk(simulation, {"token": [slot]}, {"sweeps": 1, "grants": 1})
+            assert [x["slot"] for x in out["sweeps"]] == [slot]
+            talk(simulation, {"swept": [slot]}, {}, drain=20)

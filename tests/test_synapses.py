@@ -25,10 +25,14 @@ def synapses(fabric):
 
 
 def stored(weights, fabric):
-    """A matrix (words, lanes) as the words that are stored, and the writes that store them."""
+    """A matrix (words, lanes) as the words that are stored, and the writes that store them; others have no effect."""
     words = (weights % (1 << fabric.weight_bits)) << fabric.weight_bits * np.arange(fabric.lanes)
     words = words.sum(axis=1).tolist()
-    return words, writes(Space.WEIGHTS, words, fabric.weight_chunks)
+    load = writes(Space.WEIGHTS, words, fabric.weight_chunks)
+    noise = [7] * len(words)
+    elsewhere = writes(Space.KEYS, noise, fabric.weight_chunks)
+    beyond = writes(Space.WEIGHTS, noise, fabric.weight_chunks, first=1 << 12)
+    return words, load + elsewhere + beyond
 
 
 def random_operations(r, fabric, count):

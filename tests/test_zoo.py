@@ -130,8 +130,11 @@ def test_read_idx_names_a_broken_file(tmp_path, data, packed):
         zoo.read_idx(tmp_path, "images")
 
 
-@pytest.mark.parametrize("data", [gzip.compress(IDX)[:-9], gzip.compress(IDX)[:12] + b"\xff" * 20, IDX],
-                         ids=["truncated", "damaged", "not compressed"])
+@pytest.mark.parametrize(
+    "data",
+    [gzip.compress(IDX)[:-9], gzip.compress(IDX)[:12] + b"\xff" * 20, IDX],
+    ids=["truncated", "damaged", "not compressed"],
+)
 def test_read_idx_names_a_broken_archive(tmp_path, data):
     (tmp_path / "images.gz").write_bytes(data)
     with pytest.raises(AerloomError, match=r"images\.gz"):

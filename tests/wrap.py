@@ -30,13 +30,15 @@ class Plain(wiring.Component):
         An item in each clock that follows one in which the input was taken.
     eager : names of output streams
         Their readers show that they are ready before there is an offer.
+    deaf : names of output streams
+        Their readers are never ready.
     """
 
-    def __init__(self, dut, events=(), answers=None, eager=()):
+    def __init__(self, dut, events=(), answers=None, eager=(), deaf=()):
         self.dut, self.events, self.answers, self.eager = dut, events, answers or {}, eager
         members = {"restart": In(stream.Signature(1))}
         for name, member in dut.signature.members.items():
-            if member.is_port and member.flow is Out and name not in (*self.events, *self.answers):
+            if name in deaf or (member.is_port and member.flow is Out and name not in (*self.events, *self.answers)):
                 continue
             shape = member.shape if member.is_port else member.signature.members["payload"].shape
             members[name] = member.flow(stream.Signature(shape))

@@ -1,0 +1,41 @@
+# Each command sets up what it needs: a virtual environment from pyproject.toml, then the work.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint bench clean
+
+demo: .venv/ready
+	$(BIN)/aerloom demo
+
+test: .venv/ready-test          # about six minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full"
+
+test-all: .venv/ready-test      # and what takes minutes by itself: about fifteen
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/ready-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p aerloom
+
+bench: .venv/ready-bench        # the figures of bench/results
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv build *.egg-info src/*.egg-info
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aerloom needs Python 3.11 or newer: make PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[compiler]'
+	touch $@
+
+.venv/ready-test: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	touch $@
+
+.venv/ready-bench: .venv/ready-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	touch $@

@@ -1,0 +1,178 @@
+"""The chip, driven through the host's Device alone: golden = chip, in every spike, membrane and counter."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from networks import networks, samples
+
+from aerloom import Device, Fabric, Input, Network, Population, Projection
+from aerloom.host.device import Run
+from aerloom.models import golden
+from aerloom.models.fabric import CHIP, PACKET, Kind, Space
+from aerloom.models.place import address, packet
+
+TINY = Fabric.preset("tiny")
+HOWEVER_LONG = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def check(device: Device, network: Network, spikes: dict[str, np.ndarray], cores: int | None = None) -> Run:
+    """Load, run, and compare everything that can be seen."""
+    device.load(network, watch=list(network.population), cores=cores)
+    run, trace = device.run(spikes), golden.run(network, spikes)
+    for name in network.population:
+        np.testing.assert_array_equal(run.spikes[name], trace.spikes[name], err_msg=f"spikes of {name}")
+        np.testing.assert_array_equal(device.peek(name), trace.state[name].v[-1], err_msg=f"membrane of {name}")
+        if (current := trace.state[name].i) is not None:
+            np.testing.assert_array_equal(device.peek(name, "i"), current[-1], err_msg=f"current of {name}")
+    counters = device.counters()
+    assert counters["synaptic_operations"] == trace.synaptic_operations
+    assert counters["saturations"] == sum(trace.saturations.values())
+    assert counters["spikes_out"] == sum(int(trace.spikes[n].sum(dtype=int)) for n in network.population)
+    assert counters["strays"] == 0
+    assert counters["cycles"] == run.cycles.max()
+    return run
+
+
+@settings(HOWEVER_LONG, max_examples=200)
+@given(data=st.data(), cores=st.sampled_from((1, 1, 2, 4)))
+def test_any_network(chips: Callable[..., Device], data: st.DataObject, cores: int) -> None:
+    network = data.draw(networks())
+    check(chips(replace(TINY, cores=cores)), network, data.draw(samples(network)))
+
+
+@pytest.mark.parametrize("simulator", ["amaranth", "cocotb", "icarus"])
+def test_any_network_on_other_engines(chips: Callable[..., Device], simulator: str) -> None:
+    device = chips(TINY, simulator)
+
+    @settings(HOWEVER_LONG, max_examples=6)
+    @given(data=st.data())
+    def some(data: st.DataObject) -> None:
+        network = data.draw(networks())
+        check(device, network, data.draw(samples(network)))
+
+    some()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stalls_at_both_ends_change_nothing(chips: Callable[..., Device], seed: int) -> None:
+    network = dense(seed)
+    spikes = {"in": (np.random.default_rng(seed).random((3, 12, 20)) < 0.4).astype(np.uint8)}
+    runs = [
+        check(chips(TINY, stall=stall, seed=seed), network, spikes) for stall in (0.0, 0.3, 0.8)
+    ]
+    assert runs[0].cycles[-1, -1] < runs[2].cycles[-1, -1]
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (2, 2), (4, 4), (4, 1), (4, 3)])
+def test_the_cut_changes_nothing(chips: Callable[..., Device], sizes: tuple[int, int]) -> None:
+    cores, used = sizes
+    network = dense(7)
+    spikes = {"in": (np.random.default_rng(1).random((2, 10, 20)) < 0.4).astype(np.uint8)}
+    check(chips(replace(TINY, cores=cores)), network, spikes, cores=used)
+
+
+def dense(seed: int) -> Network:
+    """Two layers, a skip connection and recurrence."""
+    r = np.random.default_rng(seed)
+
+    def weights(n: int, m: int) -> np.ndarray:
+        return r.integers(-20, 30, (n, m)).astype(np.int8)
+
+    return Network(
+        (Input("in", (20,)),),
+        (
+            Population("hidden", (17,), decay_v=3800, threshold=60),
+            Population("out", (6,), decay_v=4000, decay_i=3000, threshold=r.integers(50, 90, 6)),
+        ),
+        (
+            Projection("in", "hidden", weights(17, 20)),
+            Projection("hidden", "hidden", weights(17, 17), delay=1),
+            Projection("hidden", "out", weights(6, 17)),
+            Projection("in", "out", weights(6, 20)),
+        ),
+    )
+
+
+def test_a_new_network_leaves_no_trace_of_the_old(chips: Callable[..., Device]) -> None:
+    device, r = chips(TINY), np.random.default_rng(0)
+    one, other = dense(1), Network(
+        (Input("a", (3,)), Input("b", (5,))),
+        (Population("only", (9,), threshold=3, v0=1),),
+        (Projection("a", "only", r.integers(-3, 4, (9, 3)).astype(np.int8)),
+         Projection("b", "only", r.integers(-3, 4, (9, 5)).astype(np.int8), 1)),
+    )
+    for _ in range(2):
+        check(device, one, {"in": (r.random((1, 9, 20)) < 0.5).astype(np.uint8)})
+        check(device, other, {"a": (r.random((2, 5, 3)) < 0.5).astype(np.uint8),
+                              "b": (r.random((2, 5, 5)) < 0.5).astype(np.uint8)})
+
+
+def test_a_break_in_mid_step_is_forgotten(chips: Callable[..., Device]) -> None:
+    device, network = chips(TINY), dense(2)
+    spikes = {"in": (np.random.default_rng(3).random((1, 6, 20)) < 0.5).astype(np.uint8)}
+    placement = device.load(network)
+    link = device._link
+    link.exchange(placement.start(6), 0)
+    link.exchange(np.array([packet(Kind.SPIKE, 0, n) for n in (1, 2, 3, 5, 8)], np.uint32), 0)
+    check(device, network, spikes)
+
+
+def test_raw_garbage_is_counted_and_changes_nothing(chips: Callable[..., Device]) -> None:
+    device, network = chips(TINY), dense(4)
+    spikes = {"in": (np.random.default_rng(5).random((1, 8, 20)) < 0.5).astype(np.uint8)}
+    expected = golden.run(network, spikes).spikes
+    placement = device.load(network, watch=["hidden", "out"])
+    garbage = [
+        packet(Kind.SPIKE, 0, 20),  # a neuron that does not exist
+        packet(Kind.SPIKE, 0, (1 << 19) - 1),
+        packet(Kind.SPIKE, 1, 0),  # an input that the network does not have
+        packet(Kind.STEP, 3, 0),
+        packet(Kind.SPIKE, 900, 0),  # a key that no source has
+        packet(Kind.STEP, 5, 0),  # a key of the chip's own
+        packet(Kind.CREDIT, 0, 0),  # what a host has no business to send
+        packet(Kind.VALUE, 0, 0),
+        packet(Kind.NONE, 0, 0),
+        packet(Kind.WRITE, 500, 7),  # a node that does not exist
+    ]
+    link = device._link
+    link.exchange(placement.start(8), 0)
+    words = device._encode(golden.check_spikes(network, spikes))
+    r = np.random.default_rng(6)
+    mixed = np.insert(words, r.integers(0, len(words), len(garbage)), np.array(garbage, np.uint32))
+    run = device._decode(link.exchange(mixed.astype(np.uint32), 2 * 8), 1, 8)
+    for name in ("hidden", "out"):
+        np.testing.assert_array_equal(run.spikes[name], expected[name])
+    # a neuron beyond the end is counted by the core, the others at the entrance
+    counters = device.counters()
+    assert counters["strays"] == len(garbage)
+    assert counters["cores"][0]["strays"] == 2
+    check(device, network, spikes)
+
+
+def test_reads_beyond_every_end_are_answered(chips: Callable[..., Device]) -> None:
+    device = chips(TINY)
+    for node in (0, TINY.cores, CHIP):
+        for space in range(16):
+            ask = np.array([address(node, Space.KEYS) | space << 15, packet(Kind.READ, node, 3)], np.uint32)
+            fields = PACKET.unpack(device._link.exchange(ask, 3))
+            assert (fields["kind"] == Kind.VALUE).sum() == 3
+
+
+def test_cycles_of_a_dense_layer_are_those_of_its_spikes(chips: Callable[..., Device]) -> None:
+    """One clock per spike and row, one per group of the sweep, and little more."""
+    lanes, n, steps = TINY.lanes, 32, 10
+    network = Network(
+        (Input("in", (40,)),), (Population("p", (n,), threshold=10**4),),
+        (Projection("in", "p", np.ones((n, 40), np.int8)),),
+    )
+    device = chips(TINY)
+    device.load(network)
+    run = device.run(np.ones((1, steps, 40), np.uint8))
+    own = 40 * n // lanes + n // TINY.update_lanes
+    per_step = np.diff(run.cycles[0])
+    assert own < per_step.max() <= own + 25
+    assert device.counters()["adding_cycles"] == steps * 40 * n // lanes
