@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import sys
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -35,6 +37,7 @@ app = typer.Typer(
     help="Trained spiking neural networks as FPGA hardware: the golden model, the cycle-accurate simulator and the board "
     "give the same answers, bit for bit.\n\nStart with `aerloom demo`.",
 )
+INTERRUPTED = 130  #: what Typer exits with after Ctrl-C
 console = Console(stderr=True)  # stdout is for answers alone, so that --json can be piped
 
 NetworkName = Annotated[str, typer.Argument(metavar="NETWORK", help="A file, or a network of the zoo: digits, mnist.")]
@@ -332,8 +335,6 @@ def run(
             answer |= device.counters()
             answer["cycles_per_sample"] = result.cycles_per_sample
     answer["spikes"] = {name: int(a.sum()) for name, a in out.items()}
-    import io
-
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **out)  # type: ignore[arg-type]
     write_whole(output, buffer.getvalue())
@@ -358,15 +359,14 @@ def read_spikes(path: Path) -> Any:
 
 
 def main() -> None:
-    """Run the command line: errors that a user can mend are one sentence and exit code 2."""
+    """Run the command line: errors that a user can mend are one sentence and exit code 2; so is Ctrl-C."""
     try:
         app()
     except AerloomError as e:
-        console.print(f"[bold red]error:[/] {e}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(str(e))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("stopped")
-        sys.exit(2)
+    except SystemExit as e:
+        sys.exit(2 if e.code == INTERRUPTED else e.code)
 
 
 if __name__ == "__main__":

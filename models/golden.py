@@ -62,8 +62,9 @@ class Rule:
         def cast(value: Any) -> Any:
             return np.asarray(value).astype(self.dtype)
 
-        self.decay_v, self.bias, self.threshold = cast(p.decay_v), cast(p.bias), cast(p.threshold)
+        self.decay_v = None if p.decay_v is None else cast(p.decay_v)
         self.decay_i = None if p.decay_i is None else cast(p.decay_i)
+        self.bias, self.threshold = cast(p.bias), cast(p.threshold)
         self.reset_by, self.reset_to, self.v0 = cast(p.reset_by), cast(p.reset_to), cast(p.v0)
         self.min_v = cast(low if p.min_v is None else p.min_v)
         self.max_v = cast(high if p.max_v is None else p.max_v)
@@ -80,21 +81,15 @@ class Rule:
         return State(v, None if p.decay_i is None else np.zeros(shape, self.dtype), after)
 
     def decay(self, x: Array, factor: Any) -> Array:
-        """D(x, d): what a step leaves of ``x``, in place."""
-        if not self.integer:
-            return np.multiply(x, factor, out=x)
-        if factor.ndim or factor != DECAY_ONE:
-            np.multiply(x, factor, out=x)
+        """D(x, d): what a step leaves of ``x``, in place; all of it for the factor None."""
+        if factor is None:
+            return x
+        np.multiply(x, factor, out=x)
+        if self.integer:
             if self.population.rounding == "trunc":
                 x += (x >> 8 * x.itemsize - 1) & DECAY_ONE - 1  # the shift rounds down; this makes it toward zero
             np.right_shift(x, 12, out=x)
         return x
-
-    def clip(self, x: Array, low: Any, high: Any) -> Array:
-        """``x`` clipped in place. Counts, per neuron and step, whether anything was."""
-        self._over = self._over | (x < low) | (x > high)
-        np.maximum(x, low, out=x)
-        return np.minimum(x, high, out=x)
 
     def stays_inside(self, drive: Array) -> bool:
         """Whether these sums, over all steps of a run, provably leave the membrane within its limits."""
@@ -102,7 +97,7 @@ class Rule:
         if not self.clips or p.decay_i is not None or p.reset_delay or np.any(self.reset_by > self.threshold):
             return not self.clips
         steps = drive.shape[0]
-        keep = float(np.max(self.decay_v)) / DECAY_ONE
+        keep = 1.0 if self.decay_v is None else float(np.max(self.decay_v)) / DECAY_ONE
         lasting = min(steps, 1 / (1 - keep)) if keep < 1 and self.integer else steps
         reach = int(np.max(np.abs(drive), initial=0)) * lasting + steps
         start = max(int(np.max(np.abs(x))) for x in (self.v0, self.reset_to))
@@ -125,12 +120,12 @@ def fire(state: State, drive: Array, rule: Rule, clips: bool = True) -> Array:
     reach.
     """
     p = rule.population
-    rule._over = False
+    clipped: Any = False
     if state.i is not None:
         state.i = rule.decay(state.i, rule.decay_i)
         state.i += drive
         if rule.integer:
-            rule.clip(state.i, ~rule.max_i, rule.max_i)
+            clipped = clip(state.i, ~rule.max_i, rule.max_i)
         drive = state.i + rule.bias
     before, after = state.v.copy() if p.refractory else None, state.after
     v = state.v = rule.decay(state.v, rule.decay_v)
@@ -138,11 +133,10 @@ def fire(state: State, drive: Array, rule: Rule, clips: bool = True) -> Array:
     if p.reset_delay and p.reset == "subtract":
         v -= rule.reset_by * after.astype(rule.dtype)  # type: ignore[union-attr]
     if clips:
-        over_i = rule._over
-        rule.clip(v, rule.min_v, rule.max_v)
+        over = clip(v, rule.min_v, rule.max_v)
         if before is not None:  # a held membrane is not updated, so it cannot be clipped
-            rule._over = over_i | (rule._over & (after == 0))
-        rule.clipped += int(np.count_nonzero(rule._over))
+            over &= after == 0
+        rule.clipped += int(np.count_nonzero(clipped | over))
     if p.reset_delay and p.reset == "value":
         np.copyto(v, rule.reset_to, where=after > 0)  # type: ignore[operator]
     if before is not None:
@@ -168,6 +162,13 @@ def fire(state: State, drive: Array, rule: Rule, clips: bool = True) -> Array:
     if p.refractory:
         state.after = np.where(spikes, p.refractory, np.maximum(after - 1, 0))  # type: ignore[operator]
     return spikes
+
+
+def clip(x: Array, low: Any, high: Any) -> Array:
+    """Clip ``x`` in place, and tell where that changed it."""
+    over = (x < low) | (x > high)
+    np.clip(x, low, high, out=x)
+    return over
 
 
 def integrate(projection: Projection, spikes: Array, max_spikes: int) -> Array:

@@ -10,6 +10,7 @@ and :func:`aerloom.models.golden.fire` says what it does with it. Every cycle ho
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import graphlib
 import hashlib
@@ -17,7 +18,6 @@ import io
 import json
 import math
 import os
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -68,7 +68,7 @@ class Population:
 
     name: str
     shape: tuple[int, ...]
-    decay_v: Value = DECAY_ONE  #: factor of the membrane per step; 4096 (or 1.0): integrate and fire
+    decay_v: Value | None = None  #: factor of the membrane per step; None: nothing leaks, integrate and fire
     decay_i: Value | None = None  #: factor of the synaptic current per step; None: no synaptic filter
     bias: Value = 0  #: added to the membrane in every step
     threshold: Value = 1  #: a neuron spikes when v ≥ threshold
@@ -197,19 +197,21 @@ class Network:
             if not self.into(population.name):
                 raise AerloomError(f"{population.name}: nothing projects into it, so it would never take a step")
         self.order  # noqa: B018  raises for a cycle without delay
-        if self.is_integer:
-            self._check_integers()
+        self._check_ranges()
 
-    def _check_integers(self) -> None:
-        low, high = self.state_range
+    def _check_ranges(self) -> None:
+        decays = (0, DECAY_ONE) if self.is_integer else (0, 1)
+        states = self.state_range if self.is_integer else (-np.inf, np.inf)
         for p in self.populations:
+            if p.shift and not self.is_integer:
+                raise AerloomError(f"{p.name}: shift is for integer networks alone")
             for name in PER_NEURON:
                 value = getattr(p, name)
                 if value is None:
                     continue
-                if np.asarray(value).dtype.kind == "f":
+                if self.is_integer and np.asarray(value).dtype.kind == "f":
                     raise AerloomError(f"{p.name}: {name} must be integer, like the weights; quantize makes it so")
-                a, b = (0, DECAY_ONE) if name.startswith("decay") else (low, high)
+                a, b = decays if name.startswith("decay") else states
                 if np.any(np.asarray(value) < a) or np.any(np.asarray(value) > b):
                     raise AerloomError(f"{p.name}: {name} must be in {a} … {b}, not {np.min(value)} … {np.max(value)}")
 
@@ -305,7 +307,7 @@ class Network:
             with np.load(path, allow_pickle=False) as archive:
                 header = json.loads(archive["network"].tobytes())
                 if header.pop("aerloom") != FORMAT:
-                    raise AerloomError(f"{path}: made by a newer aerloom than this one; update aerloom")
+                    raise AerloomError("made by a newer aerloom than this one; update aerloom")
                 arrays = {name: archive[name] for name in archive.files}
             kinds = {"inputs": Input, "populations": Population, "projections": Projection}
             parts: dict[str, list[Any]] = {kind: [] for kind in kinds}
@@ -318,8 +320,9 @@ class Network:
             raise AerloomError(f"{path}: there is no such file") from None
         except OSError as e:
             raise AerloomError(f"{path}: cannot be read: {e.strerror or e}") from None
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, EOFError, zipfile.BadZipFile,
-                zipfile.LargeZipFile, NotImplementedError) as e:
+        except AerloomError as e:
+            raise AerloomError(f"{path}: {e}") from None
+        except Exception as e:  # zipfile, zlib, json and NumPy raise whatever the damage leads to
             raise AerloomError(f"{path}: not an aerloom network, or damaged ({type(e).__name__}: {e})") from None
 
 
@@ -333,7 +336,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     except OSError as e:
         raise AerloomError(f"{path}: cannot be written: {e.strerror or e}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _shape(name: str, shape: Iterable[int]) -> tuple[int, ...]:

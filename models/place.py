@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError
 from .fabric import CHIP, CHUNK, PACKET, PRESETS, SPACE, Fabric, Kind, Record, Space, route_record
-from .network import Network, Population, Projection
+from .network import DECAY_ONE, Network, Population, Projection
 
 Words = NDArray[np.uint32]
 
@@ -398,7 +398,7 @@ def neuron_values(network: Network, p: Population, neuron: int) -> dict[str, int
 
     low, high = network.state_range
     return {
-        "decay_v": own(p.decay_v),
+        "decay_v": DECAY_ONE if p.decay_v is None else own(p.decay_v),
         "decay_i": 0 if p.decay_i is None else own(p.decay_i),
         "bias": own(p.bias),
         "threshold": own(p.threshold),

@@ -11,6 +11,8 @@ from .models.errors import AerloomError
 from .models.fabric import Fabric
 from .models.network import Input, Network, Population, Projection
 from .models.place import place
+from .models.quantize import quantize
+from .models.zoo import load as zoo
 
 __all__ = [
     "AerloomError",
@@ -22,4 +24,6 @@ __all__ = [
     "Projection",
     "connect",
     "place",
+    "quantize",
+    "zoo",
 ]

@@ -1,0 +1,124 @@
+"""The command line, as a user calls it: what it prints, and one sentence with exit code 2 where it cannot go on."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aerloom import Network, zoo
+from aerloom.models import golden
+from aerloom.models.quantize import quantize
+
+COMMAND = [sys.executable, "-m", "aerloom.host.cli"]
+
+
+def aerloom(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
+            ) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=600, env=env)
+
+
+def test_demo(tmp_path: Path) -> None:
+    result = aerloom("demo", "--json", "--images", 5, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["mismatches"] == 0 and answer["images"] == 5
+    assert answer["accuracy_golden"] == answer["accuracy_chip"] > 0.5
+    assert answer["cycles_per_inference"] > 1000 and answer["synaptic_ops_per_inference"] > 10_000
+    assert 0.3 < answer["lane_utilisation"] <= 1
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_quantize_then_fit_then_run(tmp_path: Path) -> None:
+    file, spikes, out = tmp_path / "net.npz", tmp_path / "in.npy", tmp_path / "out.npz"
+    report = json.loads(aerloom("quantize", "digits", "-o", file, "--bits", 4, "--images", 100, "--json").stdout)
+    assert report["bits"] == 4 and report["accuracy"]["golden"] > 0.9 and "input → hidden" in report["weights"]
+    fits = json.loads(aerloom("fit", file, "--json").stdout)
+    assert fits["medium"]["fits"] and not fits["tiny"]["fits"] and "weight_words" in fits["tiny"]["why"]
+    np.save(spikes, np.random.default_rng(0).integers(0, 2, (3, 10, 64)))
+    expected = golden.run(Network.load(file), np.load(spikes)).spikes
+    for on in ("sim", "golden"):
+        result = aerloom("run", file, spikes, "-o", out, "--on", on, "--watch", "hidden", "--watch", "output", "--json")
+        assert result.returncode == 0, result.stderr
+        with np.load(out) as got:
+            for name in ("hidden", "output"):
+                np.testing.assert_array_equal(got[name], expected[name])
+
+
+def test_zoo() -> None:
+    assert json.loads(aerloom("zoo", "--json").stdout)["mnist"]["shape"] == "784-128-10"
+    assert "Licence" in aerloom("zoo", "digits").stdout or "CC BY" in aerloom("zoo", "digits").stdout
+
+
+def test_help_says_what_a_stranger_needs() -> None:
+    text = aerloom("--help").stdout
+    for command in ("demo", "zoo", "quantize", "fit", "sim", "run"):
+        assert f" {command} " in text
+        assert "--json" in aerloom(command, "--help").stdout
+
+
+def broken(tmp_path: Path) -> dict[str, Path]:
+    files = {name: tmp_path / name for name in ("foreign.npz", "cut.npz", "nan.npz", "spikes.npy", "pickle.npy", "wide.npy")}
+    files["foreign.npz"].write_bytes(b"PK\x03\x04 but no archive")
+    whole = tmp_path / "whole.npz"
+    quantize(zoo("digits"), 8).network.save(whole)
+    files["whole.npz"] = whole
+    files["cut.npz"].write_bytes(whole.read_bytes()[:5000])
+    files["spikes.npy"].write_bytes(b"\x93NUMPY")
+    np.save(files["pickle.npy"], np.array([{}], object), allow_pickle=True)
+    np.save(files["wide.npy"], np.zeros((1, 5, 65)))
+    with np.load(whole) as archive:
+        arrays = dict(archive)
+    arrays["projections.0.weights"] = np.full((64, 64), np.nan, np.float32)
+    np.savez(files["nan.npz"], **arrays)
+    return files
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["fit", "none.npz"], "none.npz: there is no such file"),
+    (["fit", "foreign.npz"], "foreign.npz: not an aerloom network, or damaged"),
+    (["fit", "cut.npz"], "cut.npz: not an aerloom network, or damaged"),
+    (["fit", "nan.npz"], "nan.npz: input → hidden: weights hold NaN or infinity"),
+    (["fit", "digits", "--fabric", "vast"], "no Fabric is called 'vast'"),
+    (["fit", "digits", "--bits", "1"], "2 … 16 bits, not 1"),
+    (["sim", "digits", "--fabric", "tiny"], "does not fit on Fabric tiny"),
+    (["sim", "mnist"], "the MNIST images do not ship with aerloom"),
+    (["sim", "mnist", "--data", "nowhere"], "nowhere: there is no t10k-images-idx3-ubyte.gz"),
+    (["sim", "digits", "--engine", "abacus"], "no simulation engine 'abacus'"),
+    (["demo", "--network", "cifar"], "no network 'cifar' in the zoo; there are digits, mnist"),
+    (["run", "whole.npz", "spikes.npy", "-o", "out.npz"], "spikes.npy: not a NumPy file of spikes"),
+    (["run", "whole.npz", "pickle.npy", "-o", "out.npz"], "pickle.npy: not a NumPy file of spikes"),
+    (["run", "whole.npz", "wide.npy", "-o", "out.npz"], "spikes must have the shape"),
+    (["run", "whole.npz", "wide.npy"], "Missing option"),
+    (["quantize", "whole.npz", "-o", "out.npz"], "quantised already"),
+    (["quantize", "digits", "--images", "20", "-o", "whole.npz/out.npz"], "cannot be written"),
+])
+def test_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:
+    broken(tmp_path)
+    result = aerloom(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert says in " ".join(result.stderr.split()), result.stderr
+    assert "Traceback" not in result.stderr and not result.stdout
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    import os
+
+    (tmp_path / "file").write_text("")
+    result = aerloom("demo", cwd=tmp_path, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "file")})
+    assert result.returncode == 2 and "is not writable" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    process = subprocess.Popen([*COMMAND, "demo", "--images", "450", "--engine", "amaranth"], cwd=tmp_path,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err and not out
+    assert not list(tmp_path.iterdir())

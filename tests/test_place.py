@@ -1,0 +1,165 @@
+"""Placement: proofs, refusals with advice, and the order in which the host sends."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aerloom import AerloomError, Fabric, Input, Network, Population, Projection, place
+from aerloom.models.fabric import PACKET, PRESETS, Field, Record
+from aerloom.models.place import CLOCK, host_order, signed_bits, split, sum_range
+
+TINY = Fabric.preset("tiny")
+
+
+def chain(*delays: int, size: int = 3) -> Network:
+    names = ["in", *(f"p{n}" for n in range(len(delays)))]
+    w = np.ones((size, size), np.int8)
+    return Network(
+        (Input("in", (size,)),),
+        tuple(Population(n, (size,)) for n in names[1:]),
+        tuple(Projection(a, b, w, d) for a, b, d in zip(names, names[1:], delays, strict=False)),
+    )
+
+
+@given(st.integers(-(2**20), 2**20), st.integers(-(2**20), 2**20))
+def test_signed_bits(a: int, b: int) -> None:
+    low, high = sorted((a, b))
+    bits = signed_bits(low, high)
+    assert -(1 << bits - 1) <= low and high < 1 << bits - 1
+    assert bits == 1 or not (-(1 << bits - 2) <= low and high < 1 << bits - 2)
+
+
+@given(st.data())
+def test_records_pack_and_unpack(data: st.DataObject) -> None:
+    widths = data.draw(st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=1, max_size=6))
+    record = Record(**{f"f{n}": Field(w, s) for n, (w, s) in enumerate(widths)})
+    values = {name: data.draw(st.integers(*f.limits)) for name, f in record.fields.items()}
+    word = record.pack(**values)
+    assert word >> record.width == 0 and record.unpack(word) == values
+    chunks = split([word], record.chunks)
+    assert sum(int(c) << 16 * n for n, c in enumerate(chunks[0])) == word
+
+
+def test_packets_are_32_bits() -> None:
+    assert PACKET.width == 32
+    with pytest.raises(ValueError, match="key must be in 0 … 1023, not 1024"):
+        PACKET.pack(key=1024)
+
+
+def test_the_largest_sum_counts_every_projection_and_spike() -> None:
+    net = Network(
+        (Input("a", (2,), 3), Input("b", (1,))),
+        (Population("p", (2,)),),
+        (Projection("a", "p", np.array([[1, -2], [3, 4]], np.int8)), Projection("b", "p", np.array([[5], [-6]], np.int8))),
+    )
+    assert sum_range(net, net.population["p"]) == (-6, 21)
+
+
+def test_the_proof_is_tight() -> None:
+    """One more than the sums hold is refused, the largest is not."""
+    def net(total: int) -> Network:
+        w = np.full((1, 64), 127, np.int16)
+        w[0, -1] += total - 64 * 127
+        return Network((Input("in", (64,)),), (Population("p", (1,)),), (Projection("in", "p", w),))
+
+    fabric = dataclasses.replace(TINY, sum_bits=14)
+    assert sum_range(net(8191 - 64), net(8191 - 64).populations[0])[1] == 8127
+    place(net(8128), fabric)
+    small = dataclasses.replace(TINY, sum_bits=13)
+    with pytest.raises(AerloomError, match="p: its largest sum of weights needs sum_bits 14, and the Fabric has 13"):
+        place(net(8128), small)
+
+
+@pytest.mark.parametrize("change, network, says", [
+    ({"weight_words": 5}, chain(0), "core 0 needs weight_words 9, and the Fabric has 5. It fits on: tiny"),
+    ({"populations": 1}, chain(0, 0), "populations 2, and the Fabric has 1"),
+    ({"keys": 2, "inputs": 1}, chain(0, 0), "the network needs keys 3, and the Fabric has 2"),
+    ({"rows": 1}, chain(0, 0), "rows 2, and the Fabric has 1"),
+    ({"projections": 1}, chain(0, 0), "projections 2, and the Fabric has 1"),
+    ({"state_bits": 12}, chain(0), "state_bits 18, and the Fabric has 12"),
+    ({}, chain(2), "in → p0: delay 2 is not possible in hardware yet"),
+])
+def test_says_what_does_not_fit(change: dict[str, int], network: Network, says: str) -> None:
+    with pytest.raises(AerloomError, match=says):
+        place(network, dataclasses.replace(TINY, lanes=1, update_lanes=1, **change) if "weight_words" in change
+              else dataclasses.replace(TINY, **change))
+
+
+def test_names_every_problem_at_once() -> None:
+    with pytest.raises(AerloomError, match="populations 2.*projections 2"):
+        place(chain(0, 0), dataclasses.replace(TINY, populations=1, projections=1))
+
+
+def test_floating_point_is_not_placed() -> None:
+    net = Network((Input("in", (1,)),), (Population("p", (1,)),), (Projection("in", "p", np.ones((1, 1))),))
+    with pytest.raises(AerloomError, match="quantize the network"):
+        place(net, TINY)
+
+
+def test_a_delay_everywhere_needs_a_clock() -> None:
+    assert host_order(chain(0, 0)) == ["in"]
+    assert host_order(chain(1, 1)) == [CLOCK, "in"]
+
+
+def test_inputs_are_sent_in_an_order_that_cannot_wait_for_itself() -> None:
+    w = np.ones((1, 1), np.int8)
+    net = Network(
+        (Input("late", (1,)), Input("now", (1,))), (Population("p", (1,)),),
+        (Projection("late", "p", w, 1), Projection("now", "p", w)),
+    )
+    assert host_order(net) == ["now", "late"]
+
+
+def test_delays_that_wait_for_each_other_are_refused() -> None:
+    w = np.ones((1, 1), np.int8)
+    net = Network(
+        (Input("in", (1,)),), (Population("a", (1,)), Population("b", (1,))),
+        (Projection("in", "a", w), Projection("a", "b", w), Projection("in", "b", w, 1)),
+    )
+    with pytest.raises(AerloomError, match="would wait for each other"):
+        place(net, TINY)
+
+
+@pytest.mark.parametrize("cores", range(1, 9))
+def test_every_neuron_has_one_place(cores: int) -> None:
+    placement = place(chain(0, 0, size=29), dataclasses.replace(TINY, cores=cores))
+    for name in ("p0", "p1"):
+        parts = sorted((p for p in placement.parts if p.source == name), key=lambda p: p.first)
+        assert [p.first for p in parts] == np.cumsum([0] + [p.size for p in parts]).tolist()[:-1]
+        assert sum(p.size for p in parts) == 29
+    for core in placement.cores:
+        rows = [r for p in core.parts for r in range(p.row, p.row + p.rows)]
+        assert len(rows) == len(set(rows)) and all(r < TINY.rows for r in rows)
+
+
+@pytest.mark.parametrize("cores", [*range(1, 10), 16, 33, 64])
+def test_the_tree_reaches_every_core_once(cores: int) -> None:
+    fabric = dataclasses.replace(TINY, cores=cores)
+    routers = {r.node: r for r in fabric.tree()}
+    assert sorted(routers) == list(range(cores, cores + fabric.routers))
+    for core in range(cores):
+        at = routers[cores]
+        while (branch := at.branches[at.port(core) - 1]).cores[1] - branch.cores[0] > 1:
+            at = routers[branch.routers[0]]
+        assert branch.cores == (core, core + 1)
+    assert routers[cores].port(None) == 0
+
+
+@pytest.mark.parametrize("change, says", [
+    ({"lanes": 3}, "lanes must be a power of two, not 3"),
+    ({"lanes": 0}, "lanes must be a positive integer, not 0"),
+    ({"update_lanes": 8}, "update_lanes must be at most 4, not 8"),
+    ({"cores": 65}, "cores must be at most 64"),
+    ({"weight_bits": 32}, "weight_bits must be at most 16"),
+    ({"rows": 1.5}, "rows must be a positive integer, not 1.5"),
+])
+def test_a_fabric_checks_its_sizes(change: dict[str, int], says: str) -> None:
+    with pytest.raises(AerloomError, match=says):
+        dataclasses.replace(TINY, **change)
+
+
+def test_presets_differ() -> None:
+    assert len({f.digest for f in PRESETS.values()}) == len(PRESETS)
