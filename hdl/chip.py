@@ -152,9 +152,8 @@ class Machine(wiring.Component):
         with m.Switch(asked.space):
             with m.Case(Space.IDENTITY):
                 m.d.comb += loader.data.eq(digest.word_select(asked.chunk[:2], CHUNK))
-            with m.Case(Space.COUNTERS):
-                with m.Switch(asked.address):
-                    for n, name in enumerate(CHIP_COUNTERS):
-                        with m.Case(n):
-                            m.d.comb += loader.data.eq(counters[name].word_select(asked.chunk[0], CHUNK))
+            with m.Case(Space.COUNTERS), m.Switch(asked.address):
+                for n, name in enumerate(CHIP_COUNTERS):
+                    with m.Case(n):
+                        m.d.comb += loader.data.eq(counters[name].word_select(asked.chunk[0], CHUNK))
         return m

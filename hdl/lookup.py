@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models.fabric import PACKET, Fabric, Kind, Space
-from .shapes import PACKETS, PACKET_LAYOUT, WRITES, layout
+from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
 from .table import Table
 
 __all__ = ["Lookup", "arrival"]

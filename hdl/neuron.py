@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..models.fabric import Fabric
 from .shapes import layout
 
-__all__ = ["Neuron", "fired", "due"]
+__all__ = ["Neuron", "due", "fired"]
 
 
 def due(fabric: Fabric) -> data.StructLayout:
@@ -141,9 +141,8 @@ class Neuron(wiring.Component):
         ]
         with m.If(v_p.reset_late):
             m.d.sync += o.state.after.eq(spikes)
-        with m.Elif(v_p.reset_value):
-            with m.If(spikes != 0):
-                m.d.sync += o.state.v.eq(v_p.reset_to)
+        with m.Elif(v_p.reset_value), m.If(spikes != 0):
+            m.d.sync += o.state.v.eq(v_p.reset_to)
         with m.Else():
             m.d.sync += o.state.v.eq(v_state.v - v_p.reset_by * spikes)
         with m.If(v_p.refractory != 0):

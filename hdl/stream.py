@@ -58,14 +58,13 @@ class Merge(wiring.Component):
         held = Signal()  # an offer must not change until it is taken
         grant = Signal.like(last)
         m.d.comb += grant.eq(last)
-        with m.If(~held):
-            with m.Switch(last):
-                for k in range(self.inputs):
-                    with m.Case(k):
-                        # assigned from the last in line to the first: the later assignment wins
-                        for n in [k, *reversed([(k + d) % self.inputs for d in range(1, self.inputs)])]:
-                            with m.If(inputs[n].valid):
-                                m.d.comb += grant.eq(n)
+        with m.If(~held), m.Switch(last):
+            for k in range(self.inputs):
+                with m.Case(k):
+                    # assigned from the last in line to the first: the later assignment wins
+                    for n in [k, *reversed([(k + d) % self.inputs for d in range(1, self.inputs)])]:
+                        with m.If(inputs[n].valid):
+                            m.d.comb += grant.eq(n)
         with m.Switch(grant):
             for n, i in enumerate(inputs):
                 with m.Case(n):

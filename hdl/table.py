@@ -114,15 +114,14 @@ class Loader(wiring.Component):
             self.read.valid.eq((left != 0) & ~answering),
             self.read.payload.eq(at),
         ]
-        with m.If(self.i.valid & self.i.ready):
-            with m.Switch(self.i.payload.kind):
-                with m.Case(Kind.ADDRESS):
-                    place = SPACE_LAYOUT(self.i.payload.index)
-                    m.d.sync += [at.address.eq(place.address), at.space.eq(place.space), at.chunk.eq(0)]
-                with m.Case(Kind.WRITE):
-                    m.d.comb += [self.write.valid.eq(1), step.eq(1)]
-                with m.Case(Kind.READ):
-                    m.d.sync += left.eq(self.i.payload.index)
+        with m.If(self.i.valid & self.i.ready), m.Switch(self.i.payload.kind):
+            with m.Case(Kind.ADDRESS):
+                place = SPACE_LAYOUT(self.i.payload.index)
+                m.d.sync += [at.address.eq(place.address), at.space.eq(place.space), at.chunk.eq(0)]
+            with m.Case(Kind.WRITE):
+                m.d.comb += [self.write.valid.eq(1), step.eq(1)]
+            with m.Case(Kind.READ):
+                m.d.sync += left.eq(self.i.payload.index)
 
         held = Signal(CHUNK)
         fetched = Signal()  # the answer is on `data` in this clock

@@ -155,35 +155,34 @@ class Walk(wiring.Component):
         with m.Else():
             m.d.comb += self.i.ready.eq(1)
             p = self.i.payload.projection
-            with m.If(self.i.valid):
-                with m.Switch(self.i.payload.kind):
-                    with m.Case(Kind.STEP):
-                        m.d.comb += self.token.valid.eq(1)
-                    with m.Case(Kind.CREDIT):
-                        m.d.comb += self.credit.valid.eq(1)
-                    with m.Default():  # SPIKE
-                        known = Signal()
-                        late = Signal()
+            with m.If(self.i.valid), m.Switch(self.i.payload.kind):
+                with m.Case(Kind.STEP):
+                    m.d.comb += self.token.valid.eq(1)
+                with m.Case(Kind.CREDIT):
+                    m.d.comb += self.credit.valid.eq(1)
+                with m.Default():  # SPIKE
+                    known = Signal()
+                    late = Signal()
+                    m.d.comb += [
+                        known.eq(self.i.payload.index < p.stride),
+                        address.eq(p.weights + self.i.payload.index),
+                        late.eq(p.late & self.fresh.bit_select(self.i.payload.slot, 1)),
+                        self.taken.eq(self.i.payload.first & known),
+                        self.stray.eq(self.i.payload.first & ~known),
+                    ]
+                    with m.If(known & ~late & (p.rows != 0)):
                         m.d.comb += [
-                            known.eq(self.i.payload.index < p.stride),
-                            address.eq(p.weights + self.i.payload.index),
-                            late.eq(p.late & self.fresh.bit_select(self.i.payload.slot, 1)),
-                            self.taken.eq(self.i.payload.first & known),
-                            self.stray.eq(self.i.payload.first & ~known),
+                            self.o.valid.eq(1),
+                            o.add.eq(1),
+                            o.row.eq(p.row),
+                            o.weights.eq(address),
+                            self.operations.eq(p.fanout),
                         ]
-                        with m.If(known & ~late & (p.rows != 0)):
-                            m.d.comb += [
-                                self.o.valid.eq(1),
-                                o.add.eq(1),
-                                o.row.eq(p.row),
-                                o.weights.eq(address),
-                                self.operations.eq(p.fanout),
-                            ]
-                            m.d.sync += [
-                                rows.eq(p.rows - 1),
-                                row.eq(p.row + 1),
-                                weights.eq(address + p.stride),
-                                stride.eq(p.stride),
-                            ]
+                        m.d.sync += [
+                            rows.eq(p.rows - 1),
+                            row.eq(p.row + 1),
+                            weights.eq(address + p.stride),
+                            stride.eq(p.stride),
+                        ]
         m.d.comb += [self.token.payload.eq(self.i.payload.slot), self.credit.payload.eq(self.i.payload.slot)]
         return m

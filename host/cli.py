@@ -210,7 +210,7 @@ def list_zoo(
     answer = {}
     for n, net in nets.items():
         weights = sum(q.weights.size for q in net.projections)
-        shape = "-".join(str(x.size) for x in (*net.inputs, *net.populations))
+        shape = "-".join(str(x.size) for x in net.sources.values())
         rows.add_row(n, shape, f"{weights:,}", str(net.meta["encoding"]["steps"]), str(net.meta.get("what", "")))
         answer[n] = {"shape": shape, "weights": weights, **net.meta}
     show(answer, as_json, rows)

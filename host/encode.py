@@ -7,6 +7,7 @@ every machine.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def direct(network: Network, values: ArrayLike, *, population: str | None = None
 
 def encode(name: str, values: ArrayLike, steps: int, **options: Any) -> Spikes:
     """Encode by name, as networks in the zoo say it: ``"rate"`` or ``"latency"``."""
-    encoders = {"rate": rate, "latency": latency}
+    encoders: dict[str, Callable[..., Spikes]] = {"rate": rate, "latency": latency}
     if name not in encoders:
         raise AerloomError(f"there is no encoder {name!r}; there are {', '.join(encoders)}")
     return encoders[name](values, steps, **options)

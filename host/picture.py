@@ -42,7 +42,8 @@ def raster(
     heights = [max(14.0, float(size)) for size in sizes.values()]
     figure = Figure(figsize=(11, 7), facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subfigures(1, 2, width_ratios=(3.2, 1))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(3.2, 1))
+    left, right = halves
     axes = left.subplots(len(spikes), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     for n, (axis, (name, a)) in enumerate(zip(axes, spikes.items(), strict=True)):
         colour = COLOURS[n % len(COLOURS)]

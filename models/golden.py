@@ -174,8 +174,9 @@ def clip(x: Array, low: Any, high: Any) -> Array:
 def integrate(projection: Projection, spikes: Array, max_spikes: int) -> Array:
     """Summed weights ``(…, target)`` of source spikes ``(…, source)``: exact, for integer weights."""
     weights = projection.weights
+    kind: Any
     if weights.dtype.kind == "f":
-        kind: type = np.float32
+        kind = np.float32
     else:
         bound = largest_sum(projection, max_spikes)
         kind = np.float32 if bound < 2**24 else np.float64 if bound < 2**53 else np.int64

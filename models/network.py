@@ -176,7 +176,7 @@ class Network:
             put(self, name, tuple(getattr(self, name)))
         if not self.inputs or not self.populations:
             raise AerloomError("a network needs at least one input and one population")
-        names = [x.name for x in (*self.inputs, *self.populations)]
+        names = [*(i.name for i in self.inputs), *(p.name for p in self.populations)]
         if twice := {n for n in names if names.count(n) > 1}:
             raise AerloomError(f"names must be unique; {', '.join(sorted(twice))} occurs twice")
         if not self.outputs:
@@ -196,7 +196,7 @@ class Network:
         for population in self.populations:
             if not self.into(population.name):
                 raise AerloomError(f"{population.name}: nothing projects into it, so it would never take a step")
-        self.order  # noqa: B018  raises for a cycle without delay
+        _ = self.order  # raises for a cycle without delay
         self._check_ranges()
 
     def _check_ranges(self) -> None:
@@ -223,7 +223,7 @@ class Network:
     @cached_property
     def sources(self) -> dict[str, Input | Population]:
         """Everything that sends spikes, by name: inputs first."""
-        return {x.name: x for x in (*self.inputs, *self.populations)}
+        return {i.name: i for i in self.inputs} | {p.name: p for p in self.populations}
 
     @property
     def is_integer(self) -> bool:
@@ -310,7 +310,7 @@ class Network:
                     raise AerloomError("made by a newer aerloom than this one; update aerloom")
                 arrays = {name: archive[name] for name in archive.files}
             kinds = {"inputs": Input, "populations": Population, "projections": Projection}
-            parts: dict[str, list[Any]] = {kind: [] for kind in kinds}
+            parts: dict[str, Any] = {kind: [] for kind in kinds}
             for kind, make in kinds.items():
                 for n, fields in enumerate(header.pop(kind)):
                     stored = {k.rsplit(".", 1)[1]: a for k, a in arrays.items() if k.startswith(f"{kind}.{n}.")}

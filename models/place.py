@@ -8,6 +8,7 @@ in which spikes arrive cannot matter.
 from __future__ import annotations
 
 import graphlib
+import itertools
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -167,7 +168,7 @@ class Placement:
         for p in network.populations:
             rows = -(-p.size // fabric.lanes)
             cuts = [rows * n // self.used for n in range(self.used + 1)]
-            shares = [b - a for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+            shares = [b - a for a, b in itertools.pairwise(cuts) if b > a]
             if len(shares) == self.used:
                 homes: Iterable[int] = range(self.used)
             else:  # less than a row for each core: where there is most room
@@ -241,7 +242,7 @@ class Placement:
                     if inside(core):
                         # below another router of the source's own side, that router has seen to it
                         own_side = inside(part.core) and router.port(core) == router.port(part.core)
-                        if not own_side or core == part.core and self._is_leaf(router, core):
+                        if not own_side or (core == part.core and self._is_leaf(router, core)):
                             ports.add(router.port(core))
                     elif inside(part.core):
                         ports.add(0)
@@ -272,7 +273,9 @@ class Placement:
     def _stored(self, n: int) -> Words:
         """Everything in core ``n`` that does not depend on the run."""
         core, fabric = self.cores[n], self.fabric
-        keys, links, sources = [], [], []
+        keys: list[int] = []
+        links: list[int] = []
+        sources: list[int] = []
         for part in self.parts:
             mine = [link for link in core.links if link.source == part]
             home = part in core.parts

@@ -14,10 +14,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sim", choices=list(ENGINES), help="run the simulating tests on this engine alone")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "every_engine: on cocotb and Icarus too, not only on amaranth and compiled")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" not in metafunc.fixturenames:
         return

@@ -62,7 +62,8 @@ def test_help_says_what_a_stranger_needs() -> None:
 
 
 def broken(tmp_path: Path) -> dict[str, Path]:
-    files = {name: tmp_path / name for name in ("foreign.npz", "cut.npz", "nan.npz", "spikes.npy", "pickle.npy", "wide.npy")}
+    names = ("foreign.npz", "cut.npz", "nan.npz", "spikes.npy", "pickle.npy", "wide.npy")
+    files = {name: tmp_path / name for name in names}
     files["foreign.npz"].write_bytes(b"PK\x03\x04 but no archive")
     whole = tmp_path / "whole.npz"
     quantize(zoo("digits"), 8).network.save(whole)

@@ -119,7 +119,8 @@ NAN = np.array([[np.nan, 1, 1], [1, 1, 1]], np.float32)
     (lambda: Population("p", (0,)), "p: shape must be positive"),
     (lambda: Projection("a", "b", W, -1), "a → b: delay must be 0 or more"),
     (lambda: Network((), (), ()), "needs at least one input and one population"),
-    (lambda: Network((Input("in", (3,)),), (Population("p", (2,)),), (Projection("in", "q", W),)), "in → q: there is no such target"),
+    (lambda: Network((Input("in", (3,)),), (Population("p", (2,)),), (Projection("in", "q", W),)),
+     "in → q: there is no such target"),
     (lambda: Network((Input("in", (3,)),), (Population("p", (2,)), Population("q", (2,))), (
         Projection("in", "p", W), Projection("p", "q", np.ones((2, 2), np.int8)),
         Projection("q", "p", np.ones((2, 2), np.int8)))), "cycle .* needs a projection with delay"),

@@ -89,7 +89,7 @@ def test_says_what_does_not_fit(change: dict[str, int], network: Network, says: 
 
 
 def test_names_every_problem_at_once() -> None:
-    with pytest.raises(AerloomError, match="populations 2.*projections 2"):
+    with pytest.raises(AerloomError, match=r"populations 2.*projections 2"):
         place(chain(0, 0), dataclasses.replace(TINY, populations=1, projections=1))
 
 

@@ -66,7 +66,7 @@ def test_sixteen_bits_change_little(seed: int) -> None:
 def test_coarse_weights_keep_a_fine_membrane() -> None:
     made = quantize(network(np.random.default_rng(3)), 2).network
     for p in made.populations:
-        assert p.shift == 7 or p.shift > 0 and np.median(p.threshold) >= 256
+        assert p.shift == 7 or (p.shift > 0 and np.median(p.threshold) >= 256)
 
 
 def test_one_outlying_weight_hurts_only_its_neuron() -> None:
@@ -94,7 +94,8 @@ def test_several_spikes_divide_alike() -> None:
 def test_readouts_and_empty_neurons() -> None:
     weights = np.zeros((3, 4), np.float32)
     weights[0] = 1.0
-    net = Network((Input("in", (4,)),), (Population("p", (3,), decay_v=0.9, reset="none"),), (Projection("in", "p", weights),))
+    readout = Population("p", (3,), decay_v=0.9, reset="none")
+    net = Network((Input("in", (4,)),), (readout,), (Projection("in", "p", weights),))
     assert np.all(np.isfinite(quantize(net, 4).network.population["p"].threshold))
 
 

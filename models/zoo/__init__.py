@@ -48,9 +48,10 @@ def samples(name: str, folder: str | os.PathLike[str] | None = None) -> Samples:
         images, labels = read_idx(folder, "t10k-images-idx3-ubyte"), read_idx(folder, "t10k-labels-idx1-ubyte")
         if len(images) != len(labels) or images.ndim != 3:
             raise AerloomError(f"{folder}: images {images.shape} and labels {labels.shape} do not belong together")
-        return images.reshape(len(images), -1).astype(np.float32) / 255, labels
+        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255), labels
     with np.load(_file(f"{name}_test", "npz", name), allow_pickle=False) as archive:
-        return archive["images"].astype(np.float32) / archive["white"], archive["labels"]
+        images = archive["images"].astype(np.float32)
+        return images / np.float32(archive["white"]), archive["labels"]
 
 
 def encoding(network: Network) -> dict[str, Any]:
