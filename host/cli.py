@@ -62,7 +62,7 @@ def progress(title: str, total: int) -> Iterator[Any]:
 
 def get_network(name: str) -> Network:
     """A file, or a network of the zoo."""
-    return zoo.load(name) if name in zoo.NAMES and not Path(name).exists() else Network.load(name)
+    return zoo.load(name) if name in zoo.NAMES and not Path(name).is_file() else Network.load(name)
 
 
 def get_integer(network: Network, bits: int, per_population: bool = False) -> Network:

@@ -21,6 +21,8 @@ Spikes = NDArray[np.uint8]
 
 def rate(values: ArrayLike, steps: int, *, seed: int = 0, max_rate: float = 1.0) -> Spikes:
     """Bernoulli spikes: in each step with probability ``max_rate · value``, drawn from NumPy's PCG64 by ``seed``."""
+    if not 0 <= max_rate <= 1:
+        raise AerloomError(f"max_rate is a probability, 0 … 1, not {max_rate}")
     chance = np.asarray(_checked(values, steps) * np.float32(max_rate), np.float32)
     random = np.random.default_rng(seed)
     draws = random.random((len(chance), steps, *chance.shape[1:]), dtype=np.float32)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class State:
     v: Array
     i: Array | None
     after: Array | None
+    clipped: int = 0  #: updates so far in which v or i was clipped
 
 
 @dataclass
@@ -49,7 +51,8 @@ class Rule:
 
     def __init__(self, population: Population, network: Network, largest: int) -> None:
         """``largest``: a bound on the absolute sum of weights that can arrive in one step."""
-        self.population = p = population
+        self.population, self.largest = population, largest
+        p = population
         self.integer = network.is_integer
         if self.integer:
             low, high = network.state_range
@@ -70,7 +73,12 @@ class Rule:
         self.max_v = cast(high if p.max_v is None else p.max_v)
         self.max_i = cast(high)
         self.clips = self.integer or p.min_v is not None or p.max_v is not None
-        self.clipped = 0
+        # For a plain membrane: how far, and over how many steps, sums may drive it without reaching a limit
+        self.plain = p.decay_i is None and not p.reset_delay and not np.any(self.reset_by > self.threshold)
+        keep = 1.0 if p.decay_v is None else float(np.max(self.decay_v)) / DECAY_ONE
+        self.memory = 1 / (1 - keep) if keep < 1 and self.integer else np.inf
+        start = max(float(np.max(np.abs(x))) for x in (self.v0, self.reset_to))
+        self.room = float(min(np.min(self.max_v), -np.max(self.min_v))) - start
 
     def rest(self, batch: int) -> State:
         """The state at the start of a sample."""
@@ -93,19 +101,21 @@ class Rule:
 
     def stays_inside(self, drive: Array) -> bool:
         """Whether these sums, over all steps of a run, provably leave the membrane within its limits."""
-        p = self.population
-        if not self.clips or p.decay_i is not None or p.reset_delay or np.any(self.reset_by > self.threshold):
+        if not self.clips or not self.plain:
             return not self.clips
-        steps = drive.shape[0]
-        keep = 1.0 if self.decay_v is None else float(np.max(self.decay_v)) / DECAY_ONE
-        lasting = min(steps, 1 / (1 - keep)) if keep < 1 and self.integer else steps
-        reach = int(np.max(np.abs(drive), initial=0)) * lasting + steps
-        start = max(int(np.max(np.abs(x))) for x in (self.v0, self.reset_to))
-        return bool(start + reach <= min(np.min(self.max_v), -np.max(self.min_v)))
+        steps = len(drive)
+        reach = max(int(drive.max()), -int(drive.min())) * min(steps, self.memory) + steps
+        return bool(reach <= self.room)
 
 
-def fire(state: State, drive: Array, rule: Rule, clips: bool = True) -> Array:
-    """One step of a population: updates ``state`` in place, returns the spikes per neuron.
+@lru_cache(maxsize=256)
+def rule_of(network: Network, population: str) -> Rule:
+    """The rule of a population; networks do not change, so neither do their rules."""
+    return Rule(network.population[population], network, largest_sum(network, population))
+
+
+def fire(state: State, drive: Array, rule: Rule, out: Array, clips: bool = True) -> None:
+    """One step of a population: updates ``state``, and writes the spikes per neuron to ``out`` (uint8, zeros before).
 
     ``drive`` is the step's summed weights times 2^shift, plus the bias where there is no synaptic filter::
 
@@ -136,32 +146,32 @@ def fire(state: State, drive: Array, rule: Rule, clips: bool = True) -> Array:
         over = clip(v, rule.min_v, rule.max_v)
         if before is not None:  # a held membrane is not updated, so it cannot be clipped
             over &= after == 0
-        rule.clipped += int(np.count_nonzero(clipped | over))
+        state.clipped += int(np.count_nonzero(clipped | over))
     if p.reset_delay and p.reset == "value":
         np.copyto(v, rule.reset_to, where=after > 0)  # type: ignore[operator]
     if before is not None:
         np.copyto(v, before, where=after > 0)  # type: ignore[operator]
 
     if not p.spiking:
-        return np.zeros(v.shape, np.uint8)
+        return
     if p.max_spikes > 1:
-        spikes = np.clip(v // rule.threshold, 0, p.max_spikes).astype(np.uint8)
+        out[:] = np.clip(v // rule.threshold, 0, p.max_spikes)
     else:
-        spikes = (v > rule.threshold if p.strict and not rule.integer else v >= rule.threshold).view(np.uint8)
+        compare = np.greater if p.strict else np.greater_equal
+        compare(v, rule.threshold, out=out.view(bool))
     if before is not None:
-        spikes[after > 0] = 0  # type: ignore[operator]
+        out[after > 0] = 0  # type: ignore[operator]
 
     if p.reset_delay:
-        state.after = spikes
+        state.after = out
     elif p.reset == "value":
-        np.copyto(v, rule.reset_to, where=spikes > 0)
+        np.copyto(v, rule.reset_to, where=out.view(bool) if p.max_spikes == 1 else out > 0)
     elif p.max_spikes > 1:
-        v -= rule.reset_by * spikes.astype(rule.dtype)
+        v -= rule.reset_by * out.astype(rule.dtype)
     else:
-        np.subtract(v, rule.reset_by, out=v, where=spikes.view(bool))
+        np.subtract(v, rule.reset_by, out=v, where=out.view(bool))
     if p.refractory:
-        state.after = np.where(spikes, p.refractory, np.maximum(after - 1, 0))  # type: ignore[operator]
-    return spikes
+        state.after = np.where(out, p.refractory, np.maximum(after - 1, 0))  # type: ignore[operator]
 
 
 def clip(x: Array, low: Any, high: Any) -> Array:
@@ -171,22 +181,28 @@ def clip(x: Array, low: Any, high: Any) -> Array:
     return over
 
 
-def integrate(projection: Projection, spikes: Array, max_spikes: int) -> Array:
-    """Summed weights ``(…, target)`` of source spikes ``(…, source)``: exact, for integer weights."""
-    weights = projection.weights
-    kind: Any
-    if weights.dtype.kind == "f":
-        kind = np.float32
-    else:
-        bound = largest_sum(projection, max_spikes)
-        kind = np.float32 if bound < 2**24 else np.float64 if bound < 2**53 else np.int64
-    flat = spikes.reshape(-1, spikes.shape[-1]).astype(kind)
-    return (flat @ weights.T.astype(kind)).reshape(*spikes.shape[:-1], -1)
+def integrate(projections: list[tuple[Projection, Array]], largest: int) -> Array:
+    """Summed weights ``(…, target)`` of the spikes ``(…, source)`` of several projections; exact for integer weights.
+
+    ``largest`` bounds their sum; it decides which floating-point type holds every sum exactly.
+    """
+    kind: Any = np.float32 if largest < 2**24 else np.float64 if largest < 2**53 else np.int64
+    total: Any = None
+    for projection, spikes in projections:
+        flat, matrix = spikes.reshape(-1, spikes.shape[-1]), projection.matrix(kind)
+        active = np.flatnonzero(flat.max(axis=0))
+        if 4 * len(active) < 3 * len(matrix):  # source neurons that never spike need no arithmetic
+            flat, matrix = flat[:, active], matrix[active]
+        a = flat.astype(kind) @ matrix
+        total = a if total is None else np.add(total, a, out=total)
+    return total.reshape(*spikes.shape[:-1], -1)
 
 
-def largest_sum(projection: Projection, max_spikes: int) -> int:
-    """The largest absolute sum that a projection of integers can give to a neuron in one step."""
-    return int(np.abs(projection.weights.astype(np.int64)).sum(axis=1).max(initial=0)) * max_spikes
+def largest_sum(network: Network, population: str) -> int:
+    """The largest absolute sum of integer weights that can reach a neuron of a population in one step; 0 for others."""
+    if not network.is_integer:
+        return 0
+    return sum(q.largest * network.sources[q.source].max_spikes for q in network.into(population))
 
 
 def run(
@@ -209,7 +225,9 @@ def run(
         _run_group(network, group, trace, batch, steps, membranes)
     for p in network.projections:
         sent = trace.spikes[p.source][:, : max(steps - p.delay, 0)]
-        trace.synaptic_operations += int(sent.sum(dtype=np.int64)) * p.weights.shape[0]
+        once = network.sources[p.source].max_spikes == 1
+        count = np.count_nonzero(sent) if once else int(sent.sum(dtype=np.int64))
+        trace.synaptic_operations += count * p.weights.shape[0]
     return trace
 
 
@@ -220,17 +238,13 @@ def _run_group(
     rules, drives, spikes, states = {}, {}, {}, {}
     for name in group:
         p = network.population[name]
-        into = network.into(name)
-        largest = 0
-        if network.is_integer:
-            largest = sum(largest_sum(q, network.sources[q.source].max_spikes) for q in into)
-        rule = rules[name] = Rule(p, network, largest)
-        drive = np.zeros((steps, batch, p.size), rule.dtype)  # steps first: each step is then one block of memory
-        for q in into:
-            if q.source not in group and q.delay < steps:
-                sent = trace.spikes[q.source][:, : steps - q.delay]
-                a = integrate(q, sent.transpose(1, 0, 2), network.sources[q.source].max_spikes)
-                np.add(drive[q.delay :], a, out=drive[q.delay :], casting="unsafe")
+        rule = rules[name] = rule_of(network, name)
+        outside = _by_delay(network, name, group)
+        # steps first, so that each step is one block of memory
+        drive = _sums(outside.pop(0), trace, rule, steps) if 0 in outside else np.zeros((steps, batch, p.size), rule.dtype)
+        for delay, late in outside.items():
+            if delay < steps:
+                drive[delay:] += _sums(late, trace, rule, steps - delay)
         if p.shift:
             drive <<= p.shift
         if p.decay_i is None:
@@ -247,15 +261,30 @@ def _run_group(
             drive = drives[name][t]
             for q in loops:
                 if q.target == name and q.delay <= t:
-                    a = integrate(q, spikes[q.source][t - q.delay], network.sources[q.source].max_spikes)
+                    a = integrate([(q, spikes[q.source][t - q.delay])], rules[name].largest)
                     drive += a.astype(drive.dtype) << rules[name].population.shift if network.is_integer else a
-            spikes[name][t] = fire(states[name], drive, rules[name], clips[name])
+            fire(states[name], drive, rules[name], spikes[name][t], clips[name])
             if name in membranes:
                 trace.membranes[name][:, t] = states[name].v
     for name in group:
         trace.spikes[name] = spikes[name].transpose(1, 0, 2)
         trace.state[name] = states[name]
-        trace.saturations[name] = rules[name].clipped
+        trace.saturations[name] = states[name].clipped
+
+
+def _sums(projections: list[Projection], trace: Trace, rule: Rule, steps: int) -> Array:
+    """What the first ``steps`` steps of several sources add up to, ``(steps, batch, neurons)``."""
+    sent = [(q, trace.spikes[q.source][:, :steps]) for q in projections]
+    return integrate(sent, rule.largest).transpose(1, 0, 2).astype(rule.dtype, order="C")
+
+
+def _by_delay(network: Network, name: str, group: list[str]) -> dict[int, list[Projection]]:
+    """The projections into a population from outside its group, by delay."""
+    out: dict[int, list[Projection]] = {}
+    for q in network.into(name):
+        if q.source not in group:
+            out.setdefault(q.delay, []).append(q)
+    return out
 
 
 def groups(network: Network) -> list[list[str]]:
@@ -308,7 +337,7 @@ def _check_input(i: Input, a: Array) -> Array:
         raise AerloomError(f"input {i.name!r}: spikes must have the shape {wanted}, not {a.shape}")
     if 0 in a.shape:
         raise AerloomError(f"input {i.name!r}: spikes are empty: shape {a.shape}")
-    if a.dtype != bool and (not (a.min() >= 0 and a.max() <= i.max_spikes)):
+    if a.dtype != bool and not ((a.dtype.kind == "u" or a.min() >= 0) and a.max() <= i.max_spikes):
         raise AerloomError(f"input {i.name!r}: spikes must be 0 … {i.max_spikes} per step, not {a.min()} … {a.max()}")
     out = a.astype(np.uint8, copy=False)
     if a.dtype.kind == "f" and np.any(out != a):

@@ -152,6 +152,21 @@ class Projection:
     def __str__(self) -> str:
         return f"{self.source} → {self.target}"
 
+    @cached_property
+    def largest(self) -> int:
+        """The largest absolute sum of integer weights into a neuron, when every source neuron spikes once."""
+        return int(np.abs(self.weights.astype(np.int64)).sum(axis=1).max())
+
+    def matrix(self, kind: Any) -> NDArray[Any]:
+        """The weights ``(source, target)`` in a type, ready for a matrix product."""
+        if (cached := self._matrices.get(kind)) is None:
+            cached = self._matrices[kind] = np.ascontiguousarray(self.weights.T, kind)
+        return cached
+
+    @cached_property
+    def _matrices(self) -> dict[Any, NDArray[Any]]:
+        return {}
+
 
 @dataclass(frozen=True, eq=False)
 class Network:

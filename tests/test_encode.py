@@ -54,6 +54,7 @@ def test_direct_is_a_current_in_every_step() -> None:
 @pytest.mark.parametrize("call, says", [
     (lambda: encode.rate([[1.5]], 3), "must be in 0 … 1, not 1.5"),
     (lambda: encode.rate([[np.nan]], 3), "must be in 0 … 1"),
+    (lambda: encode.rate([[0.5]], 3, max_rate=2), "max_rate is a probability, 0 … 1, not 2"),
     (lambda: encode.rate([0.5], 3), r"must be \(batch, …\)"),
     (lambda: encode.rate([[0.5]], 0), "at least one step"),
     (lambda: encode.encode("morse", [[0.5]], 3), "no encoder 'morse'; there are rate, latency"),

@@ -106,7 +106,7 @@ def test_sums_beyond_float32_stay_exact() -> None:
     exact = 255 * (1023 * 32767 + 32766)
     assert exact > 2**31 - 1
     assert golden.run(net, spikes).state["p"].v[0, 0] == 2**31 - 1  # clipped, not wrapped
-    small = golden.integrate(net.projections[0], spikes, 255)
+    small = golden.integrate([(net.projections[0], spikes)], exact)
     assert int(small[0, 0, 0]) == exact
 
 

@@ -131,7 +131,7 @@ def toy_populations(r, fabric):
 def test_every_membrane_and_sum_at_toy_width_under_every_option(engine, spike_bits, stall):
     fabric, r = TOYS[spike_bits], np.random.default_rng(spike_bits)
     v, sums = (x.reshape(-1) - 8 for x in np.meshgrid(np.arange(16), np.arange(16)))
-    every = 1 if engine == "compiled" and not stall else 11
+    every = 41 if engine != "compiled" else 7 if stall else 1
     with open_engine(Plain(Neuron(fabric)), engine, stall=stall) as simulation:
         for population in itertools.islice(toy_populations(r, fabric), 0, None, every):
             i = r.integers(-8, 8, v.size) if population.decay_i is not None else np.zeros_like(v)

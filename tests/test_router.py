@@ -82,7 +82,7 @@ def to_routes(routes, node):
 def test_packets_reach_every_listener_once_and_in_order(engine, stall):
     r, node = random.Random(3), ROOT
     routes = random_routes(r)
-    count = many(engine, 1000)
+    count = many(engine, 600)
     send = {f"i{n}": [random_packet(r, n << 12 | k) for k in range(count)] for n in range(3)}
     out = {}
     for packets in send.values():  # what a router says itself is for other tests

@@ -81,7 +81,7 @@ def test_sums_are_those_of_numpy(engine, fabric, stall):
     sums = np.zeros((fabric.rows, fabric.lanes), int)
     with open_engine(synapses(fabric), engine, stall=stall) as simulation:
         talk(simulation, {"write": load}, {})
-        for _ in range(many(engine, 20)):
+        for _ in range(many(engine, 10)):
             operations = random_operations(r, fabric, 200)
             operations[-1] |= {"add": 1, "clear": 0, "sweep": 0}
             expected = integrate(operations, weights, sums, fabric)
@@ -101,7 +101,7 @@ def test_every_weight_is_added_to_every_sum(engine, fabric):
     add = random_operations(np.random.default_rng(2), fabric, 1)[0] | {"row": 0, "add": 1, "clear": 0, "sweep": 0}
     look = add | {"add": 0, "sweep": 1}
     operations = []
-    for weight in range(1 << min(4, fabric.weight_bits)):  # odd steps through all the sums
+    for weight in range(many(engine, 1 << min(4, fabric.weight_bits))):  # odd steps through all the sums
         step = [add | {"weights": weight}, look] + [add | {"weights": 1}] * (weight % 2 == 0)
         operations += step * (1 << fabric.sum_bits)
     sums = np.zeros((fabric.rows, fabric.lanes), int)

