@@ -125,10 +125,10 @@ def bench_engines() -> dict[str, Any]:
 
 def _cpu(simulation: Any) -> float:
     """CPU seconds of this process and of a simulator that runs as another."""
-    child = getattr(simulation, "process_id", None)
+    child = getattr(simulation, "_process", None)
     if child is None:
         return time.process_time()
-    user, system = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    user, system = Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
     return time.process_time() + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 

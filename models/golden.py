@@ -231,17 +231,29 @@ def run(
     return trace
 
 
+@dataclass
+class _Running:
+    """A population in the middle of a run; arrays have the steps first, so that each is one block of memory."""
+
+    rule: Rule
+    state: State
+    drive: Array
+    spikes: Array
+    loops: list[Projection]  #: from populations that run in the same group
+    clips: bool
+    membranes: Array | None
+
+
 def _run_group(
     network: Network, group: list[str], trace: Trace, batch: int, steps: int, membranes: Collection[str]
 ) -> None:
     """Run the populations of one cycle, or a single one; everything that projects into them has run."""
-    rules, drives, spikes, states = {}, {}, {}, {}
+    running: dict[str, _Running] = {}
     for name in group:
-        p = network.population[name]
-        rule = rules[name] = rule_of(network, name)
+        rule = rule_of(network, name)
+        p, shape = rule.population, (steps, batch, rule.population.size)
         outside = _by_delay(network, name, group)
-        # steps first, so that each step is one block of memory
-        drive = _sums(outside.pop(0), trace, rule, steps) if 0 in outside else np.zeros((steps, batch, p.size), rule.dtype)
+        drive = _sums(outside.pop(0), trace, rule, steps) if 0 in outside else np.zeros(shape, rule.dtype)
         for delay, late in outside.items():
             if delay < steps:
                 drive[delay:] += _sums(late, trace, rule, steps - delay)
@@ -249,27 +261,30 @@ def _run_group(
             drive <<= p.shift
         if p.decay_i is None:
             drive += rule.bias
-        drives[name] = drive
-        spikes[name] = np.zeros((steps, batch, p.size), np.uint8)
-        states[name] = rule.rest(batch)
-        if name in membranes:
-            trace.membranes[name] = np.zeros((batch, steps, p.size), rule.dtype)
-    loops = [q for q in network.projections if q.source in group and q.target in group]
-    clips = {n: bool(loops) or not rules[n].stays_inside(drives[n]) for n in group}
+        loops = [q for q in network.into(name) if q.source in group]
+        running[name] = _Running(
+            rule,
+            rule.rest(batch),
+            drive,
+            np.zeros(shape, np.uint8),
+            loops,
+            clips=bool(loops) or not rule.stays_inside(drive),
+            membranes=np.zeros(shape, rule.dtype) if name in membranes else None,
+        )
     for t in range(steps):
-        for name in group:
-            drive = drives[name][t]
-            for q in loops:
-                if q.target == name and q.delay <= t:
-                    a = integrate([(q, spikes[q.source][t - q.delay])], rules[name].largest)
-                    drive += a.astype(drive.dtype) << rules[name].population.shift if network.is_integer else a
-            fire(states[name], drive, rules[name], spikes[name][t], clips[name])
-            if name in membranes:
-                trace.membranes[name][:, t] = states[name].v
-    for name in group:
-        trace.spikes[name] = spikes[name].transpose(1, 0, 2)
-        trace.state[name] = states[name]
-        trace.saturations[name] = states[name].clipped
+        for r in running.values():
+            for q in r.loops:
+                if q.delay <= t:
+                    a = integrate([(q, running[q.source].spikes[t - q.delay])], r.rule.largest)
+                    r.drive[t] += a.astype(r.rule.dtype) << r.rule.population.shift if network.is_integer else a
+            fire(r.state, r.drive[t], r.rule, r.spikes[t], r.clips)
+            if r.membranes is not None:
+                r.membranes[t] = r.state.v
+    for name, r in running.items():
+        trace.spikes[name], trace.state[name] = r.spikes.transpose(1, 0, 2), r.state
+        trace.saturations[name] = r.state.clipped
+        if r.membranes is not None:
+            trace.membranes[name] = r.membranes.transpose(1, 0, 2)
 
 
 def _sums(projections: list[Projection], trace: Trace, rule: Rule, steps: int) -> Array:

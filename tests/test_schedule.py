@@ -90,9 +90,9 @@ def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall)
                 assert in_order(talk(simulation, events, {}, drain=70)) == model.settle(**events)
 
 
-def test_populations_take_steps_while_nothing_can_be_sent(engine):
+def test_populations_take_steps_while_nothing_can_be_sent():
     waits = {"tokens": 1, "tokens_first": 1, "credits": 1, "credits_first": 0}
-    with open_engine(Plain(Schedule(TOY), deaf=["messages"]), engine, stall=0.3) as simulation:
+    with open_engine(Plain(Schedule(TOY), deaf=["messages"]), "amaranth", stall=0.3) as simulation:
         talk(simulation, {"write": rows(Space.POPULATIONS, TOY.population_record, [waits] * SLOTS)}, {})
         talk(simulation, {"restart": [1]}, {})
         for slot in range(SLOTS):

@@ -141,8 +141,8 @@ def test_a_write_takes_one_clock(engine):
     assert simulation.cycles == 50
 
 
-def test_a_table_keeps_its_word_unless_enabled(engine):
-    with open_engine(Plain(Table(Space.KEYS, 4, 2), events=["data"]), engine) as simulation:
+def test_a_table_keeps_its_word_unless_enabled():
+    with open_engine(Plain(Table(Space.KEYS, 4, 2), events=["data"]), "amaranth") as simulation:
         talk(simulation, {"write": writes(Space.KEYS, [5, 6], 1)}, {})
         talk(simulation, {"address": [1], "enable": [1]}, {}, drain=4)
         talk(simulation, {"enable": [0]}, {}, drain=4)
