@@ -57,7 +57,6 @@ def bench_golden() -> dict[str, Any]:
     torch.set_num_threads(1)
     exact = zoo("mnist")
     net = quantize(exact, 8).network
-    hidden, output = exact.populations
     layers = []
     for projection, p in zip(exact.projections, exact.populations, strict=True):
         layer = torch.nn.Linear(projection.weights.shape[1], p.size)

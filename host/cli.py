@@ -169,6 +169,7 @@ def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, core
         "picture": None if picture is None else str(picture),
     }
     rows = table(f"{name} on Fabric {fabric}: {answer.images} images", "", "")
+    rows.show_header = False
     for what, value in (
         ("accuracy, floating point", _percent(answer.accuracy_float)),
         (f"accuracy, golden model ({fields['weight_bits']} bits)", _percent(answer.accuracy_golden)),

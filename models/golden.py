@@ -77,8 +77,8 @@ class Rule:
         self.plain = p.decay_i is None and not p.reset_delay and not np.any(self.reset_by > self.threshold)
         keep = 1.0 if p.decay_v is None else float(np.max(self.decay_v)) / DECAY_ONE
         self.memory = 1 / (1 - keep) if keep < 1 and self.integer else np.inf
-        start = max(float(np.max(np.abs(x))) for x in (self.v0, self.reset_to))
-        self.room = float(min(np.min(self.max_v), -np.max(self.min_v))) - start
+        start = max(float(np.abs(x).max()) for x in (self.v0, self.reset_to))
+        self.room = min(float(self.max_v.min()), -float(self.min_v.max())) - start
 
     def rest(self, batch: int) -> State:
         """The state at the start of a sample."""

@@ -42,10 +42,11 @@ def fire(population, fabric, sums, fresh, v, i, after):
         start[2][None] if remembers else None,
     )
     drive = (sums.astype(rule.dtype) << population.shift) + (0 if filtered else rule.bias)
-    spikes = golden.fire(state, drive[None], rule)[0]
-    none = np.zeros_like(spikes)
+    spikes = np.zeros((1, v.size), np.uint8)
+    golden.fire(state, drive[None], rule, spikes)
+    none = np.zeros_like(v)
     now = [none if x is None else x[0] for x in (state.v, state.i, state.after)]
-    return np.stack([spikes, *now]).astype(int), rule.clipped
+    return np.stack([spikes[0], *now]).astype(int), rule.clipped
 
 
 def update(simulation, population, fabric, sums, fresh, v, i, after):

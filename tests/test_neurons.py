@@ -92,7 +92,8 @@ def test_steps_of_a_population(engine, stall):
                 sums = np.array([r.randint(-40, 80) for _ in range(size)])
                 drive = (sums.astype(rule.dtype) << population.shift)[None]
                 rule.clipped = 0
-                spikes = golden.fire(expected, drive if population.decay_i is not None else drive + rule.bias, rule)
+                spikes = np.zeros((1, size), np.uint8)
+                golden.fire(expected, drive if population.decay_i is not None else drive + rule.bias, rule, spikes)
 
                 due = groups(population, sums, int(step in (0, 4)), parameters, state)
                 out = talk(simulation, {"i": due}, {"o": len(due)})["o"]
