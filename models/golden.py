@@ -75,7 +75,7 @@ class Rule:
         self.clips = self.integer or p.min_v is not None or p.max_v is not None
         # For a plain membrane: how far, and over how many steps, sums may drive it without reaching a limit
         self.plain = p.decay_i is None and not p.reset_delay and not np.any(self.reset_by > self.threshold)
-        keep = 1.0 if p.decay_v is None else float(np.max(self.decay_v)) / DECAY_ONE
+        keep = 1.0 if self.decay_v is None else float(self.decay_v.max()) / DECAY_ONE
         self.memory = 1 / (1 - keep) if keep < 1 and self.integer else np.inf
         start = max(float(np.abs(x).max()) for x in (self.v0, self.reset_to))
         self.room = min(float(self.max_v.min()), -float(self.min_v.max())) - start

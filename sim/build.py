@@ -29,7 +29,10 @@ def design(dut: wiring.Component) -> str:
 
 def identity(dut: wiring.Component) -> str:
     """What a simulator of the component is recognised by: its RTLIL, or a ``fingerprint`` that is quicker to get."""
-    return str(getattr(dut, "fingerprint", "")) or design(dut)
+    if fingerprint := getattr(dut, "fingerprint", None):
+        dut._MustUse__used = True  # Amaranth warns of components that nobody elaborates; this one may not have to be
+        return str(fingerprint)
+    return design(dut)
 
 
 #: The contents of a memory of zeros, which CXXRTL's have anyway: megabytes that a compiler would have to read.
