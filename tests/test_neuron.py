@@ -46,7 +46,7 @@ def fire(population, fabric, sums, fresh, v, i, after):
     golden.fire(state, drive[None], rule, spikes)
     none = np.zeros_like(v)
     now = [none if x is None else x[0] for x in (state.v, state.i, state.after)]
-    return np.stack([spikes[0], *now]).astype(int), rule.clipped
+    return np.stack([spikes[0], *now]).astype(int), state.clipped
 
 
 def update(simulation, population, fabric, sums, fresh, v, i, after):
