@@ -401,7 +401,7 @@ PRESETS = {
         Fabric("medium", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512),
         # ECP5-85F class, one wide core or several
         Fabric("large", lanes=64, update_lanes=8, weight_words=4096, rows=32, parameter_rows=128),
-        Fabric("wide", lanes=128, update_lanes=16, weight_words=2048, rows=16, parameter_rows=64),
+        Fabric("wide", lanes=128, update_lanes=8, weight_words=2048, rows=16, parameter_rows=64),
         Fabric("quad", cores=4, lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256),
     )
 }
