@@ -81,10 +81,12 @@ class Problem:
 
 
 class Placement:
-    """A network on a Fabric; ``place`` makes it.
+    """A network on a Fabric; :func:`place` makes it, and refuses one with problems.
 
     Attributes
     ----------
+    problems : list of :class:`Problem`
+        What does not fit.
     parts : list of :class:`Part`
         Sources in the order of their keys: inputs first, in the order in which the host sends them within a step.
     cores : list of :class:`Core`
@@ -138,24 +140,6 @@ class Placement:
             self._need(f"core {n}", "rows", core.rows)
             self._need(f"core {n}", "weight_words", core.words)
             self._need(f"core {n}", "parameter_rows", core.parameter_rows)
-        if self.problems:
-            raise AerloomError(
-                f"does not fit on Fabric {fabric.name}: " + "; ".join(str(p) for p in self.problems) + self._advice()
-            )
-
-    def _advice(self) -> str:
-        needs = {p.size: p.need for p in self.problems}
-        fits = []
-        for preset in PRESETS.values():
-            if preset != self.fabric and all(getattr(preset, size) >= need for size, need in needs.items()):
-                try:
-                    Placement(self.network, preset)
-                except AerloomError:
-                    continue
-                fits.append(preset.name)
-        if fits:
-            return f". It fits on: {', '.join(fits)}"
-        return f". A Fabric with {', '.join(f'{s}={n}' for s, n in needs.items())} would take it"
 
     # --- what goes where
 
@@ -367,7 +351,15 @@ def place(network: Network, fabric: Fabric, cores: int | None = None) -> Placeme
 
     Raises :class:`AerloomError` that names everything that does not fit, by how much, and what would.
     """
-    return Placement(network, fabric, cores)
+    placement = Placement(network, fabric, cores)
+    if not placement.problems:
+        return placement
+    fits = [other.name for other in PRESETS.values() if not Placement(network, other).problems]
+    sizes = ", ".join(f"{problem.size}={problem.need}" for problem in placement.problems)
+    advice = f"It fits on: {', '.join(fits)}" if fits else f"A Fabric with {sizes} would take it"
+    raise AerloomError(
+        f"does not fit on Fabric {fabric.name}: {'; '.join(map(str, placement.problems))}. {advice}"
+    )
 
 
 # --- what a network asks of any chip

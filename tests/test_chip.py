@@ -131,6 +131,7 @@ def test_raw_garbage_is_counted_and_changes_nothing(chips: Callable[..., Device]
         packet(Kind.SPIKE, 0, (1 << 19) - 1),
         packet(Kind.SPIKE, 1, 0),  # an input that the network does not have
         packet(Kind.STEP, 3, 0),
+        packet(Kind.SPIKE, TINY.inputs, 0),  # the first key that is no input's
         packet(Kind.SPIKE, 900, 0),  # a key that no source has
         packet(Kind.STEP, 5, 0),  # a key of the chip's own
         packet(Kind.CREDIT, 0, 0),  # what a host has no business to send
