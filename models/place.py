@@ -131,7 +131,6 @@ class Placement:
                 raise AerloomError(f"{q}: delay {q.delay} is not possible in hardware yet; 0 and 1 are")
 
     def _check_cores(self) -> None:
-        fabric = self.fabric
         self._need("the network", "keys", len(self.parts))
         self._need("the network", "inputs", sum(p.core is None for p in self.parts))
         for n, core in enumerate(self.cores):
