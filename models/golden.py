@@ -226,7 +226,7 @@ def run(
     for p in network.projections:
         sent = trace.spikes[p.source][:, : max(steps - p.delay, 0)]
         once = network.sources[p.source].max_spikes == 1
-        count = np.count_nonzero(sent) if once else int(sent.sum(dtype=np.int64))
+        count = int(np.count_nonzero(sent)) if once else int(sent.sum(dtype=np.int64))
         trace.synaptic_operations += count * p.weights.shape[0]
     return trace
 

@@ -89,7 +89,7 @@ def test_steps_of_a_population(engine, stall):
             for step in range(6):
                 if step in (0, 4):
                     expected = rule.rest(1)
-                sums = np.array([r.randint(-40, 80) for _ in range(size)])
+                sums = np.array([r.randint(-6, 9) for _ in range(size)])
                 drive = (sums.astype(rule.dtype) << population.shift)[None]
                 expected.clipped = 0
                 spikes = np.zeros((1, size), np.uint8)
