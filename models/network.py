@@ -230,6 +230,14 @@ class Network:
                 if np.any(np.asarray(value) < a) or np.any(np.asarray(value) > b):
                     raise AerloomError(f"{p.name}: {name} must be in {a} … {b}, not {np.min(value)} … {np.max(value)}")
 
+            if self.is_integer and p.reset == "subtract" and not p.reset_delay:
+                after = p.max_spikes * np.min(np.asarray(p.threshold) - np.asarray(p.reset_by))
+                if np.any(np.asarray(p.reset_by) < 0) or after < states[0]:
+                    raise AerloomError(
+                        f"{p.name}: reset_by must be at least 0, and small enough that no reset leaves the state range; "
+                        f"not {np.min(p.reset_by)} … {np.max(p.reset_by)} with a threshold from {np.min(p.threshold)} on"
+                    )
+
     @cached_property
     def population(self) -> dict[str, Population]:
         """Populations by name."""

@@ -28,15 +28,18 @@ def populations(draw: st.DrawFn, name: str, readout: bool, state_bits: int) -> P
     refractory = draw(st.sampled_from((0, 0, 1, 3)))
     max_spikes = draw(st.sampled_from((1, 1, 2, 7)))
     limits = draw(st.booleans())
+    threshold = draw(values(1 if max_spikes > 1 else -3, 60, size))
+    most = min(60, int(np.min(threshold)) + high // max_spikes)  # no reset may leave the state range
+    own = draw(st.booleans()) or int(np.min(threshold)) < 0
     return Population(
         name,
         (size,),
         decay_v=draw(values(0, 4096, size)),
         decay_i=draw(st.none() | values(0, 4096, size)),
         bias=draw(values(-20, 20, size)),
-        threshold=draw(values(1 if max_spikes > 1 else -3, 60, size)),
+        threshold=threshold,
         reset=reset,
-        reset_by=draw(st.none() | values(0, 60, size)),
+        reset_by=draw(values(0, most, size)) if own else None,
         reset_to=draw(values(-20, 20, size)),
         reset_delay=0 if refractory else draw(st.integers(0, 1)),
         max_spikes=max_spikes,
