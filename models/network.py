@@ -231,11 +231,11 @@ class Network:
                     raise AerloomError(f"{p.name}: {name} must be in {a} … {b}, not {np.min(value)} … {np.max(value)}")
 
             if self.is_integer and p.reset == "subtract" and not p.reset_delay:
-                after = p.max_spikes * np.min(np.asarray(p.threshold) - np.asarray(p.reset_by))
-                if np.any(np.asarray(p.reset_by) < 0) or after < states[0]:
+                by, threshold = np.asarray(p.reset_by), np.asarray(p.threshold)
+                if by.min() < 0 or p.max_spikes * (threshold - by).min() < states[0]:
                     raise AerloomError(
                         f"{p.name}: reset_by must be at least 0, and small enough that no reset leaves the state range; "
-                        f"not {np.min(p.reset_by)} … {np.max(p.reset_by)} with a threshold from {np.min(p.threshold)} on"
+                        f"not {by.min()} … {by.max()} with a threshold from {threshold.min()} on"
                     )
 
     @cached_property
