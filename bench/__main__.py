@@ -132,13 +132,13 @@ def _cpu(simulation: Any) -> float:
 
 
 def bench_lanes() -> dict[str, Any]:
-    """Clock cycles of an inference of mnist at 16, 64 and 128 lanes; exact, on synthetic samples of MNIST's rate."""
+    """Clock cycles of an inference of mnist at 16, 64 and 128 lanes; exact. The wider chips take minutes to build, once."""
     net = quantize(zoo("mnist"), 8).network
     spikes = mnist_like(10)
     out: dict[str, Any] = {}
     for name in ("medium", "large", "wide"):
         fabric = Fabric.preset(name)
-        with aerloom.connect("sim", fabric, optimize=0) as device:  # built in a fraction of the time, for the same cycles
+        with aerloom.connect("sim", fabric) as device:
             device.load(net, watch=list(net.population))
             run, trace = device.run(spikes), golden.run(net, spikes)
             mismatches = sum(int(np.sum(run.spikes[n] != trace.spikes[n])) for n in net.population)
