@@ -101,10 +101,11 @@ class Neuron(wiring.Component):
         i_v = Signal(signed(fabric.state_bits + 1))
         i_drive = Signal(signed(max(fabric.state_bits, len(m_drive)) + 1))
         i_over = Signal()
-        current, over = saturate(m, "current", rounded(m_i, m_p.truncate) + m_drive, ~m_p.max_i, m_p.max_i)
+        i_bias = Mux(m_p.bias_filtered, m_p.bias, 0)
+        current, over = saturate(m, "current", rounded(m_i, m_p.truncate) + m_drive + i_bias, ~m_p.max_i, m_p.max_i)
         m.d.sync += [
             i_v.eq(rounded(m_v, m_p.truncate)),
-            i_drive.eq(Mux(m_p.filtered, current, m_drive) + m_p.bias),
+            i_drive.eq(Mux(m_p.filtered, current, m_drive) + Mux(m_p.bias_filtered, 0, m_p.bias)),
             i_over.eq(m_p.filtered & over),
             i_state.i.eq(Mux(m_p.filtered, current, 0)),
         ]

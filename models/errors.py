@@ -6,3 +6,7 @@ class AerloomError(Exception):
 
     The command line prints it and exits with code 2; nothing else in aerloom is shown without a traceback.
     """
+
+
+class AerloomWarning(UserWarning):
+    """Something was decided, or approximated, that a user may want to decide otherwise."""

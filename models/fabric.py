@@ -17,6 +17,7 @@ from typing import Any
 from .errors import AerloomError
 
 CHUNK = 16  # bits of configuration that one WRITE or VALUE packet carries
+LONGEST_WORD = 256  # chunks in a word of memory that the loader counts
 
 
 def bits_for(values: int) -> int:
@@ -182,6 +183,9 @@ class Fabric:
         for name, limit in limits.items():
             if (value := getattr(self, name)) > limit:
                 raise AerloomError(f"Fabric {self.name}: {name} must be at most {limit}, not {value}")
+        if (chunks := max(self.weight_chunks, self.parameter_chunks)) > LONGEST_WORD:
+            raise AerloomError(f"Fabric {self.name}: words of {chunks} chunks are too long; {LONGEST_WORD} is the most: "
+                               "use fewer lanes, update_lanes or weight_bits")
 
     # derived sizes
 
@@ -285,6 +289,7 @@ class Fabric:
             refractory=self.refractory_bits,
             shift=self.shift_bits,
             filtered=1,
+            bias_filtered=1,
             truncate=1,
             reset_value=1,
             reset_late=1,
@@ -395,7 +400,7 @@ PRESETS = {
         # for tests and waveforms: everything is small enough to look at
         Fabric("tiny", lanes=4, update_lanes=1, weight_words=512, rows=16, parameter_rows=64, sum_bits=14),
         # iCE40UP5K class: weights of one core in single-port RAM
-        Fabric("small", lanes=8, update_lanes=1, weight_words=16384, rows=64, parameter_rows=128, keys=32,
+        Fabric("small", lanes=8, update_lanes=1, weight_words=16384, rows=64, parameter_rows=256, keys=32,
                projections=16),
         # ECP5-25F, GW2A-18 class
         Fabric("medium", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512),

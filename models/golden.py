@@ -68,6 +68,7 @@ class Rule:
         self.decay_v = None if p.decay_v is None else cast(p.decay_v)
         self.decay_i = None if p.decay_i is None else cast(p.decay_i)
         self.bias, self.threshold = cast(p.bias), cast(p.threshold)
+        self.bias_late = p.decay_i is not None and p.bias_at == "membrane"  # the bias skips the synaptic filter
         self.reset_by, self.reset_to, self.v0 = cast(p.reset_by), cast(p.reset_to), cast(p.v0)
         self.min_v = cast(low if p.min_v is None else p.min_v)
         self.max_v = cast(high if p.max_v is None else p.max_v)
@@ -117,9 +118,9 @@ def rule_of(network: Network, population: str) -> Rule:
 def fire(state: State, drive: Array, rule: Rule, out: Array, clips: bool = True) -> None:
     """One step of a population: updates ``state``, and writes the spikes per neuron to ``out`` (uint8, zeros before).
 
-    ``drive`` is the step's summed weights times 2^shift, plus the bias where there is no synaptic filter::
+    ``drive`` is the step's summed weights times 2^shift, plus the bias unless it skips a synaptic filter::
 
-        i ← D(i, decay_i) + drive                    with a synaptic filter: then drive = i + bias
+        i ← D(i, decay_i) + drive                    with a synaptic filter: then drive = i (+ bias that skips it)
         v ← D(v, decay_v) + drive                    − reset_by · s of the step before, for a late "subtract"
         v ← clip(v, min_v, max_v)                    reset_to, if s in the step before, for a late "value"
         s ← min(v // threshold, max_spikes)          v ≥ threshold for max_spikes = 1; none for reset "none"
@@ -136,7 +137,7 @@ def fire(state: State, drive: Array, rule: Rule, out: Array, clips: bool = True)
         state.i += drive
         if rule.integer:
             clipped = clip(state.i, ~rule.max_i, rule.max_i)
-        drive = state.i + rule.bias
+        drive = state.i + rule.bias if rule.bias_late else state.i
     before, after = state.v.copy() if p.refractory else None, state.after
     v = state.v = rule.decay(state.v, rule.decay_v)
     v += drive
@@ -189,13 +190,25 @@ def integrate(projections: list[tuple[Projection, Array]], largest: int) -> Arra
     kind: Any = np.float32 if largest < 2**24 else np.float64 if largest < 2**53 else np.int64
     total: Any = None
     for projection, spikes in projections:
-        flat, matrix = spikes.reshape(-1, spikes.shape[-1]), projection.matrix(kind)
-        active = np.flatnonzero(flat.max(axis=0))
-        if 4 * len(active) < 3 * len(matrix):  # source neurons that never spike need no arithmetic
-            flat, matrix = flat[:, active], matrix[active]
-        a = flat.astype(kind) @ matrix
+        a = deliver(projection, spikes.reshape(-1, spikes.shape[-1]), kind)
         total = a if total is None else np.add(total, a, out=total)
     return total.reshape(*spikes.shape[:-1], -1)
+
+
+def deliver(projection: Projection, spikes: Array, kind: Any) -> Array:
+    """What the spikes ``(n, source)`` of a projection add up to at its target, ``(n, target)`` in the type ``kind``."""
+    if projection.pool:
+        spikes = projection.pool.add(spikes, kind)
+    if projection.weights.ndim == 1:
+        return spikes * projection.weights.astype(kind)
+    matrices = projection.matrices(kind)
+    if projection.window:
+        return projection.window.convolve(spikes, matrices)
+    (matrix,) = matrices
+    active = np.flatnonzero(spikes.max(axis=0))
+    if 4 * len(active) < 3 * len(matrix):  # source neurons that never spike need no arithmetic
+        spikes, matrix = spikes[:, active], matrix[active]
+    return spikes.astype(kind, copy=False) @ matrix
 
 
 def largest_sum(network: Network, population: str) -> int:
@@ -226,8 +239,11 @@ def run(
     for p in network.projections:
         sent = trace.spikes[p.source][:, : max(steps - p.delay, 0)]
         once = network.sources[p.source].max_spikes == 1
-        count = int(np.count_nonzero(sent)) if once else int(sent.sum(dtype=np.int64))
-        trace.synaptic_operations += count * p.weights.shape[0]
+        if p.weights.ndim == 2 and not p.pool:  # every spike adds as many weights
+            count = int(np.count_nonzero(sent)) if once else int(sent.sum(dtype=np.int64))
+            trace.synaptic_operations += count * p.weights.shape[0]
+        else:
+            trace.synaptic_operations += int(sent.sum(axis=(0, 1), dtype=np.int64) @ p.fanout)
     return trace
 
 
@@ -259,7 +275,7 @@ def _run_group(
                 drive[delay:] += _sums(late, trace, rule, steps - delay)
         if p.shift:
             drive <<= p.shift
-        if p.decay_i is None:
+        if not rule.bias_late:
             drive += rule.bias
         loops = [q for q in network.into(name) if q.source in group]
         running[name] = _Running(

@@ -18,7 +18,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import AerloomError
+from .window import Window
 
 DECAY_ONE = 4096  #: an integer decay factor that keeps everything
 FORMAT = 1  #: version of the file format
@@ -71,6 +72,7 @@ class Population:
     decay_v: Value | None = None  #: factor of the membrane per step; None: nothing leaks, integrate and fire
     decay_i: Value | None = None  #: factor of the synaptic current per step; None: no synaptic filter
     bias: Value = 0  #: added to the membrane in every step
+    bias_at: str = "membrane"  #: "current": the bias goes through the synaptic filter instead
     threshold: Value = 1  #: a neuron spikes when v ≥ threshold
     reset: str = "subtract"  #: "subtract": v − reset_by·s; "value": reset_to; "none": a readout, no spikes
     reset_by: Value | None = None  #: None: the threshold
@@ -92,7 +94,8 @@ class Population:
             put(self, "reset_by", self.threshold)
         for name in PER_NEURON:
             put(self, name, self._fold(name, getattr(self, name)))
-        for name, allowed in (("reset", RESETS), ("rounding", ("floor", "trunc")), ("reset_delay", (0, 1))):
+        for name, allowed in (("reset", RESETS), ("rounding", ("floor", "trunc")), ("reset_delay", (0, 1)),
+                              ("bias_at", ("membrane", "current"))):
             if (value := getattr(self, name)) not in allowed:
                 raise AerloomError(f"{self.name}: {name} must be one of {allowed}, not {value!r}")
         for name, low, high in (("max_spikes", 1, 255), ("refractory", 0, 65535), ("shift", 0, 7)):
@@ -129,42 +132,91 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Dense weights from every neuron of ``source`` to every neuron of ``target``.
+    """Weights from the neurons of ``source`` to those of ``target``; a spike counts ``delay`` steps after it was sent.
 
-    ``weights`` is ``(target.size, source.size)``; a spike counts ``delay`` steps after it was sent.
+    The number of dimensions of ``weights`` says how they connect:
+
+    * 2, dense: ``(target.size, source.size)``
+    * 1, one to one: ``(size,)``
+    * 4, a convolution: ``(out channels, channels per group, y, x)`` over ``window``, whose shape is the source's
+
+    With ``pool``, the spikes are summed over those windows of each channel of the source first.
     """
 
     source: str
     target: str
     weights: NDArray[Any]
     delay: int = 0
+    window: Window | None = None
+    pool: Window | None = None
 
     def __post_init__(self) -> None:
+        for name in ("window", "pool"):
+            if isinstance(stored := getattr(self, name), Mapping):  # as a file has it
+                object.__setattr__(self, name, Window(**stored))
         weights = np.asarray(self.weights)
         object.__setattr__(self, "weights", weights)
-        if weights.dtype.kind not in "if" or weights.ndim != 2:
+        if weights.dtype.kind not in "if" or weights.ndim not in (1, 2, 4) or not weights.size:
             raise AerloomError(f"{self}: weights must be a matrix of numbers, not {weights.dtype} {weights.shape}")
         if not np.all(np.isfinite(weights)):
             raise AerloomError(f"{self}: weights hold NaN or infinity; the training diverged or the file is broken")
         if self.delay < 0:
             raise AerloomError(f"{self}: delay must be 0 or more steps, not {self.delay}")
+        if (weights.ndim == 4) != (self.window is not None):
+            raise AerloomError(f"{self}: weights of 4 dimensions, and no others, need a window")
+        if self.window:
+            outs, inputs, *kernel = weights.shape
+            if tuple(kernel) != self.window.kernel or self.window.shape[0] % inputs or outs % self.groups:
+                raise AerloomError(f"{self}: weights {weights.shape} do not fit a window of {self.window.kernel} over "
+                                   f"{self.window.shape[0]} channels")
+        if self.pool and math.prod((self.pool.shape[0], *self.pool.size)) != self._sources:
+            raise AerloomError(f"{self}: pooling leaves {(self.pool.shape[0], *self.pool.size)} of the source, "
+                               f"but the weights take {self._sources} neurons")
 
     def __str__(self) -> str:
         return f"{self.source} → {self.target}"
 
+    @property
+    def groups(self) -> int:
+        """Groups of channels that a convolution connects."""
+        return 1 if self.window is None else self.window.shape[0] // self.weights.shape[1]
+
+    @property
+    def _sources(self) -> int:
+        """What the weights take: source neurons, after pooling."""
+        return math.prod(self.window.shape) if self.window else self.weights.shape[-1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Neurons of the target and of the source."""
+        targets = self.weights.shape[0] * (math.prod(self.window.size) if self.window else 1)
+        return targets, math.prod(self.pool.shape) if self.pool else self._sources
+
+    @cached_property
+    def fanout(self) -> NDArray[np.int64]:
+        """Weights that a spike of each source neuron adds to sums, ``(source,)``."""
+        if self.window:
+            reached = np.full((self.window.shape[0], *self.window.size), self.weights.shape[0] // self.groups)
+            out = self.window.count(reached)
+        else:
+            out = np.full(self._sources, self.weights.shape[0] if self.weights.ndim == 2 else 1, np.int64)
+        return self.pool.count(out.reshape(self.pool.shape[0], *self.pool.size)) if self.pool else out
+
     @cached_property
     def largest(self) -> int:
         """The largest absolute sum of integer weights into a neuron, when every source neuron spikes once."""
-        return int(np.abs(self.weights.astype(np.int64)).sum(axis=1).max())
+        weights = np.abs(self.weights.astype(np.int64)).reshape(len(self.weights), -1)
+        return int(weights.sum(axis=1).max()) * (self.pool.area if self.pool else 1)
 
-    def matrix(self, kind: Any) -> NDArray[Any]:
-        """The weights ``(source, target)`` in a type, ready for a matrix product."""
+    def matrices(self, kind: Any) -> list[NDArray[Any]]:
+        """The weights in a type, ready for a matrix product ``(source, target)``; a convolution's are one per group."""
         if (cached := self._matrices.get(kind)) is None:
-            cached = self._matrices[kind] = np.ascontiguousarray(self.weights.T, kind)
+            groups = self.weights.reshape(self.groups, -1, math.prod(self.weights.shape[1:]))
+            cached = self._matrices[kind] = [np.ascontiguousarray(g.T, kind) for g in groups]
         return cached
 
     @cached_property
-    def _matrices(self) -> dict[Any, NDArray[Any]]:
+    def _matrices(self) -> dict[Any, list[NDArray[Any]]]:
         return {}
 
 
@@ -202,10 +254,9 @@ class Network:
         for p in self.projections:
             if p.source not in self.sources or p.target not in self.population:
                 raise AerloomError(f"{p}: there is no such {'target' if p.source in self.sources else 'source'}")
-            shape = self.population[p.target].size, self.sources[p.source].size
-            if p.weights.shape != shape:
-                raise AerloomError(f"{p}: weights must be {shape} (target, source), not {p.weights.shape}")
             source = self.sources[p.source]
+            if p.shape != (shape := (self.population[p.target].size, source.size)):
+                raise AerloomError(f"{p}: weights must connect {shape} (target, source), not {p.shape}")
             if isinstance(source, Population) and not source.spiking:
                 raise AerloomError(f"{p}: {p.source} is a readout (reset 'none') and sends no spikes")
         for population in self.populations:
@@ -305,7 +356,7 @@ class Network:
                 if isinstance(value, np.ndarray):
                     arrays[f"{place}.{f.name}"] = value
                 else:
-                    out[f.name] = value
+                    out[f.name] = dataclasses.asdict(value) if isinstance(value, Window) else value
             return out
 
         header: dict[str, Any] = {

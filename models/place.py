@@ -122,13 +122,16 @@ class Placement:
             if p.spiking:
                 self._need(f"{p.name}: {p.max_spikes} spikes per step", "spike_bits", p.max_spikes.bit_length())
             self._need(f"{p.name}: {p.refractory} refractory steps", "refractory_bits", p.refractory.bit_length())
-            low, high = sum_range(network, p)
-            self._need(f"{p.name}: its largest sum of weights", "sum_bits", signed_bits(low, high))
         for q in network.projections:
+            if q.window or q.pool:
+                raise AerloomError(f"{q}: convolution and pooling are not possible in hardware yet; golden runs them")
             bits = signed_bits(int(q.weights.min()), int(q.weights.max()))
             self._need(f"{q}: weights", "weight_bits", bits)
             if q.delay > 1:
                 raise AerloomError(f"{q}: delay {q.delay} is not possible in hardware yet; 0 and 1 are")
+        for p in network.populations:
+            low, high = sum_range(network, p)
+            self._need(f"{p.name}: its largest sum of weights", "sum_bits", signed_bits(low, high))
 
     def _check_cores(self) -> None:
         self._need("the network", "keys", len(self.parts))
@@ -336,7 +339,7 @@ class Placement:
         assert link.projection is not None
         s, t, lanes, bits = link.source, link.target, self.fabric.lanes, self.fabric.weight_bits
         weights = np.zeros((t.rows * lanes, s.size), np.int64)
-        weights[: t.size] = link.projection.weights[t.first : t.first + t.size, s.first : s.first + s.size]
+        weights[: t.size] = dense(link.projection)[t.first : t.first + t.size, s.first : s.first + s.size]
         # one word for each (row, source neuron), lane 0 lowest
         words = weights.reshape(t.rows, lanes, s.size).transpose(0, 2, 1).reshape(-1, lanes, 1)
         flat = (words >> np.arange(bits) & 1).astype(np.uint8).reshape(len(words), -1)
@@ -364,11 +367,16 @@ def place(network: Network, fabric: Fabric, cores: int | None = None) -> Placeme
 # --- what a network asks of any chip
 
 
+def dense(projection: Projection) -> NDArray[Any]:
+    """The weights as a matrix ``(target, source)``."""
+    return np.diag(projection.weights) if projection.weights.ndim == 1 else projection.weights
+
+
 def sum_range(network: Network, population: Population) -> tuple[int, int]:
     """Smallest and largest sum of weights that can reach a neuron of a population in one step."""
     low = high = np.zeros(population.size, np.int64)
     for q in network.into(population.name):
-        weights, most = q.weights.astype(np.int64), network.sources[q.source].max_spikes
+        weights, most = dense(q).astype(np.int64), network.sources[q.source].max_spikes
         low = low + np.minimum(weights, 0).sum(axis=1) * most
         high = high + np.maximum(weights, 0).sum(axis=1) * most
     return int(low.min()), int(high.max())
@@ -406,6 +414,7 @@ def neuron_values(network: Network, p: Population, neuron: int) -> dict[str, int
         "refractory": p.refractory,
         "shift": p.shift,
         "filtered": int(p.decay_i is not None),
+        "bias_filtered": int(p.decay_i is not None and p.bias_at == "current"),
         "truncate": int(p.rounding == "trunc"),
         "reset_value": int(p.reset == "value"),
         "reset_late": p.reset_delay,

@@ -3,12 +3,14 @@
 This is the only step of the chain that is not exact. Every receiving neuron (or population) gets a scale k; its weights
 become integers of ``bits`` bits, and its threshold, bias and every other membrane value are multiplied by the same k, so
 that they stay consistent with every projection into it. k minimises the squared error of the weights over a grid of
-clipping ratios. Coarse weights get a ``shift``: the membrane keeps its resolution when the weights lose theirs.
+clipping ratios. A convolution has one scale per channel. Coarse weights get a ``shift``: the membrane keeps its resolution
+when the weights lose theirs.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,17 +76,20 @@ def quantize(
     populations = []
     for p in network.populations:
         into = [(n, q) for n, q in enumerate(network.projections) if q.target == p.name]
-        scale = find_scale(np.concatenate([q.weights for _, q in into], axis=1), bits, per_neuron)
+        scales = _sharing(p, [q for _, q in into])
+        rows = np.concatenate([q.weights.reshape(scales, -1) for _, q in into], axis=1)
+        scale = find_scale(rows, bits, per_neuron)
         for n, q in into:
-            exact = q.weights * scale[:, None]
             low, high = integer_range(bits)
+            k = scale.repeat(len(q.weights) // scales).reshape(-1, *[1] * (q.weights.ndim - 1))
+            exact = q.weights * k
             rounded = np.clip(np.round(exact), low, high)
             projections[n] = dataclasses.replace(q, weights=rounded.astype(np.int8 if bits <= 8 else np.int16))
-            report.weights[str(q)] = {
-                "snr_db": signal_to_noise(q.weights, rounded / scale[:, None]),
+            report.weights[_name(q, network)] = {
+                "snr_db": signal_to_noise(q.weights, rounded / k),
                 "clipped": float(np.mean((np.round(exact) < low) | (np.round(exact) > high))),
             }
-        populations.append(_scale_population(p, scale, state_bits, rounding))
+        populations.append(_scale_population(p, scale.repeat(p.size // scales), state_bits, rounding))
         report.populations[p.name] = {
             "scale_min": float(scale.min()),
             "scale_max": float(scale.max()),
@@ -99,6 +104,17 @@ def quantize(
     if calibration is not None:
         _compare(network, out, report, calibration, labels)
     return Quantized(out, report)
+
+
+def _sharing(p: Population, into: list[Projection]) -> int:
+    """How many scales a population can have: one per neuron, or per channel where a convolution projects into it."""
+    return math.gcd(p.size, *(len(q.weights) for q in into if q.window))
+
+
+def _name(projection: Projection, network: Network) -> str:
+    """The name of a projection in a report; unique."""
+    same = [q for q in network.projections if str(q) == str(projection)]
+    return str(projection) + (f" ({same.index(projection) + 1})" if len(same) > 1 else "")
 
 
 def integer_range(bits: int) -> tuple[int, int]:

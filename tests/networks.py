@@ -37,6 +37,7 @@ def populations(draw: st.DrawFn, name: str, readout: bool, state_bits: int) -> P
         decay_v=draw(values(0, 4096, size)),
         decay_i=draw(st.none() | values(0, 4096, size)),
         bias=draw(values(-20, 20, size)),
+        bias_at=draw(st.sampled_from(("membrane", "current"))),
         threshold=threshold,
         reset=reset,
         reset_by=draw(values(0, most, size)) if own else None,
@@ -71,6 +72,8 @@ def networks(draw: st.DrawFn, weight_bits: int = 8) -> Network:
         r = np.random.default_rng(seed)
         shape = (target.size, source.size)
         weights = r.integers(-high - 1, high + 1, shape) * (r.random(shape) < density)
+        if target.size == source.size and draw(st.booleans()):
+            weights = weights.diagonal()  # one to one
         projections.append(Projection(source.name, target.name, weights.astype(np.int16), delay))
 
     everywhere = draw(st.sampled_from((None, None, None, 0, 1)))  # one delay for all projections, or a mixture

@@ -33,14 +33,16 @@ def plain(network: Network, spikes: dict[str, np.ndarray]) -> tuple[dict[str, An
             row = []
             for n, at in enumerate(of[name]):
                 a = sum(
-                    int(q.weights[n, m]) * s
+                    int(np.diag(q.weights)[n, m] if q.weights.ndim == 1 else q.weights[n, m]) * s
                     for q in network.into(name)
                     if t >= q.delay
                     for m, s in enumerate(sent[q.source][t - q.delay])
                 ) * 2**p.shift
                 if p.decay_i is not None:
+                    a += at(p.bias) if p.bias_at == "current" else 0
                     a = i[name][n] = min(max(down(Fraction(i[name][n] * at(p.decay_i), 4096)) + a, low), high)
-                new = down(Fraction(v[name][n] * at(p.decay_v), 4096)) + a + at(p.bias)
+                b = 0 if p.decay_i is not None and p.bias_at == "current" else at(p.bias)
+                new = down(Fraction(v[name][n] * at(p.decay_v), 4096)) + a + b
                 if p.reset_delay and p.reset == "subtract":
                     new -= at(p.reset_by) * before[name][n]
                 new = max(new, low if p.min_v is None else at(p.min_v))

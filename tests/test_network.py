@@ -102,7 +102,8 @@ NAN = np.array([[np.nan, 1, 1], [1, 1, 1]], np.float32)
 
 @pytest.mark.parametrize("make, says", [
     (lambda: build(weights=NAN), "in → p: weights hold NaN or infinity"),
-    (lambda: build(weights=np.ones((3, 2), np.int8)), r"in → p: weights must be \(2, 3\) \(target, source\), not \(3, 2\)"),
+    (lambda: build(weights=np.ones((3, 2), np.int8)),
+     r"in → p: weights must connect \(2, 3\) \(target, source\), not \(3, 2\)"),
     (lambda: build(weights=np.ones((2, 3), object)), "weights must be a matrix of numbers"),
     (lambda: build((Population("p", (2,), bias=np.inf),)), "p: bias holds NaN or infinity"),
     (lambda: build((Population("p", (2,), bias=[1, 2, 3]),)), "p: bias must have 1 or 2 values, not 3"),

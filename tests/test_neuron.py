@@ -41,7 +41,7 @@ def fire(population, fabric, sums, fresh, v, i, after):
         start[1].astype(rule.dtype)[None] if filtered else None,
         start[2][None] if remembers else None,
     )
-    drive = (sums.astype(rule.dtype) << population.shift) + (0 if filtered else rule.bias)
+    drive = (sums.astype(rule.dtype) << population.shift) + (0 if rule.bias_late else rule.bias)
     spikes = np.zeros((1, v.size), np.uint8)
     golden.fire(state, drive[None], rule, spikes)
     none = np.zeros_like(v)
@@ -97,8 +97,9 @@ def toy_populations(r, fabric):
     def some(a, b):
         return r.integers(a, b + 1, size)
 
-    for reset, rounding, filtered, limits in itertools.product(
-        ("subtract", "value", "none"), ("floor", "trunc"), (False, True), (False, True)
+    paths = ((False, "membrane"), (True, "membrane"), (True, "current"))
+    for reset, rounding, (filtered, bias_at), limits in itertools.product(
+        ("subtract", "value", "none"), ("floor", "trunc"), paths, (False, True)
     ):
         for refractory, reset_delay in ((0, 0), (0, 1), *((n, 0) for n in range(1, 1 << fabric.refractory_bits))):
             for max_spikes, shift in itertools.product(range(1, 1 << fabric.spike_bits), (0, 1, 7)):
@@ -111,6 +112,7 @@ def toy_populations(r, fabric):
                     decay_v=r.choice([0, 1, 2048, 3000, 4095, 4096, 4096], size),
                     decay_i=r.choice([0, 1, 2048, 3000, 4095, 4096, 4096], size) if filtered else None,
                     bias=some(low, high),
+                    bias_at=bias_at,
                     threshold=threshold,
                     reset=reset,
                     reset_by=some(low, high) if reset_delay else r.integers(0, most + 1),

@@ -7,8 +7,9 @@
 """
 
 from .host.device import Device, connect
-from .models.errors import AerloomError
+from .models.errors import AerloomError, AerloomWarning
 from .models.fabric import Fabric
+from .models.load import check, load
 from .models.network import Input, Network, Population, Projection
 from .models.place import place
 from .models.quantize import quantize
@@ -16,13 +17,16 @@ from .models.zoo import load as zoo
 
 __all__ = [
     "AerloomError",
+    "AerloomWarning",
     "Device",
     "Fabric",
     "Input",
     "Network",
     "Population",
     "Projection",
+    "check",
     "connect",
+    "load",
     "place",
     "quantize",
     "zoo",

@@ -1,0 +1,154 @@
+"""Layers without neurons between two populations, folded into one projection.
+
+They are linear: a pooling first, then one-to-one, dense or convolution weights, and a whole number of steps. Everything
+here is exact; what would not be is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import AerloomError
+from .graph import DENSE, POOLS, Node, Shape, planes
+from .window import Window
+
+Array = NDArray[Any]
+
+DENSEST = 1 << 24  #: weights of a dense matrix that layers without neurons between them may multiply out to
+
+
+@dataclass
+class Synapses:
+    """A path from a source of some ``shape``, folded as far as it has been walked."""
+
+    shape: Shape
+    pool: Window | None = None
+    weights: Array | None = None  #: None: every number to its own, times ``scale``
+    window: Window | None = None
+    scale: Array | float = 1.0
+    steps: int = 0  #: of delay
+    notes: dict[str, str] | None = None  #: by node: what is worth saying
+
+    def add(self, node: Node, shape: Shape) -> None:
+        """Append a linear node, into which numbers of a shape come; raises :class:`AerloomError` where they do not fit."""
+        check_fits(node, shape)
+        pools, convolves = node.kind in POOLS, node.kind.startswith("Conv")
+        if node.kind in ("Scale", "BatchNorm"):
+            self._scale(node, shape)
+        elif (pools or convolves) and self.weights is None and not (pools and self.pool) and (
+                channels := per_channel(self.scale, shape)) is not None:
+            if pools:
+                self.pool = node.window(shape)
+                area = self.pool.area if node.kind == "AvgPool2d" else 1
+                self.scale = np.repeat(channels, math.prod(self.pool.size)) / area
+            else:
+                self.window, inputs = node.window(shape), node.weights.shape[1]
+                of_group = channels.reshape(-1, inputs).repeat(len(node.weights) * inputs // len(channels), axis=0)
+                self.weights = _product(node.weights, of_group[:, :, None, None])
+        elif node.kind in DENSE and self.window is None:
+            if self.weights is None:
+                self.weights = _product(node.weights, self.scale)
+            else:
+                self.weights = node.weights * self.weights if self.weights.ndim == 1 else node.weights @ self.weights
+        elif pools or convolves or node.kind in DENSE:
+            self._multiply_out(node, shape)
+
+    def _scale(self, node: Node, shape: Shape) -> None:
+        scale = spread(node, "scale", shape)
+        if self.weights is None:
+            self.scale = self.scale * scale
+        elif self.window is None:
+            self.weights = (self.weights.T * scale).T
+        elif (channels := per_channel(scale, shape)) is not None:
+            self.weights = self.weights * channels[:, None, None, None]
+        else:
+            self._multiply_out(node, shape)
+
+    def _multiply_out(self, node: Node, shape: Shape) -> None:
+        """All so far and this node as one dense matrix: exact, where it is not too large."""
+        sources, targets = math.prod(self.shape), math.prod(node.shape(shape) or shape)
+        if sources * targets > DENSEST:
+            raise AerloomError(f"{node}: no neurons before it, and multiplied out the layers would have "
+                               f"{sources * targets:,} weights; put neurons between them")
+        x = np.eye(sources)
+        if self.pool:
+            x = self.pool.add(x, float)
+        if self.weights is None:
+            x = x * self.scale
+        elif self.window is not None:
+            x = _convolve(self.window, self.weights, x)
+        else:
+            x = x @ self.weights.T if self.weights.ndim == 2 else x * self.weights
+        self.weights, self.pool, self.window, self.scale = apply(node, x, shape).T, None, None, 1.0
+        self.notes = (self.notes or {}) | {
+            node.name: f"multiplied out with the layers before it: {targets} × {sources} dense weights, exact"}
+
+    def finish(self) -> None:
+        """Give a path without weights its own: one to one, or a convolution with equal weights for a pooling."""
+        if self.weights is not None:
+            return
+        if self.pool is None:
+            self.weights = np.array(np.broadcast_to(np.asarray(self.scale, float), math.prod(self.shape)))
+            return
+        channels = per_channel(self.scale, (self.pool.shape[0], *self.pool.size))
+        if channels is None:
+            raise AerloomError("numbers of one channel are scaled differently after pooling; scale before the neurons")
+        self.weights = np.array(np.broadcast_to(channels[:, None, None, None], (len(channels), 1, *self.pool.kernel)))
+        self.window, self.pool = self.pool, None
+
+
+def apply(node: Node, x: Array, shape: Shape) -> Array:
+    """What a linear node makes of ``(n, numbers)`` of a shape, without its bias."""
+    if node.kind in DENSE:
+        return x @ node.weights.T
+    if node.kind in POOLS:
+        window = node.window(shape)
+        return window.add(x, x.dtype) / (window.area if node.kind == "AvgPool2d" else 1)
+    if node.kind.startswith("Conv"):
+        return _convolve(node.window(shape), node.weights, x)
+    return x * spread(node, "scale", shape) if node.kind in ("Scale", "BatchNorm") else x
+
+
+def spread(node: Node, name: str, shape: Shape) -> Array:
+    """A parameter of a node for each number of a shape: it holds one, one per channel, or one for each."""
+    value = np.asarray(node.fields[name])
+    size = math.prod(shape)
+    if value.size == 1:
+        return np.broadcast_to(value.reshape(()), size)
+    if value.size == shape[0]:
+        return np.repeat(value.reshape(-1), size // shape[0])
+    if value.size != size:
+        raise AerloomError(f"{node}: {name} must have 1, {shape[0]} or {size} values for {shape}, not {value.size}")
+    return value.reshape(-1)
+
+
+def per_channel(values: Any, shape: Shape) -> Array | None:
+    """One value per channel, where the values ``(size,)`` are that."""
+    rows = np.broadcast_to(values, math.prod(shape)).reshape(shape[0], -1)
+    return rows[:, 0] if np.all(rows == rows[:, :1]) else None
+
+
+def check_fits(node: Node, shape: Shape) -> None:
+    """Raises :class:`AerloomError` where the weights of a node do not take numbers of a shape."""
+    if node.kind in DENSE and node.weights.shape[1] != math.prod(shape):
+        raise AerloomError(f"{node}: weight {node.weights.shape} takes {node.weights.shape[1]} inputs, but "
+                           f"{math.prod(shape)} {shape} arrive")
+    if node.kind.startswith("Conv"):
+        inputs, groups = node.weights.shape[1], int(np.asarray(node.fields.get("groups", 1)).reshape(-1)[0])
+        if groups < 1 or inputs * groups != planes(shape)[0] or len(node.weights) % groups:
+            raise AerloomError(f"{node}: weight {node.weights.shape} in {groups} groups takes {inputs * groups} channels, "
+                               f"but {shape} arrive")
+
+
+def _product(weights: Array, scale: Any) -> Array:
+    return weights if np.all(np.asarray(scale) == 1) else weights * scale
+
+
+def _convolve(window: Window, weights: Array, x: Array) -> Array:
+    groups = np.split(weights.astype(x.dtype), window.shape[0] // weights.shape[1])
+    return window.convolve(x, [np.ascontiguousarray(g.reshape(len(g), -1).T) for g in groups])
