@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,46 @@ def raster(
         _plain(panels[2])
     if title:
         figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format="png")
+    write_whole(path, buffer.getvalue())
+
+
+def curves(
+    path: str | os.PathLike[str],
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    level: float | None = None,
+    level_name: str = "floating point",
+    mark: float | None = None,
+    title: str = "",
+    across: str = "",
+) -> None:
+    """Draw accuracies (0 … 1) over something; ``level`` is a line to compare with, ``mark`` a chosen place on the axis."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8, 4.6), facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    axis: Any = figure.subplots()
+    for n, (name, y) in enumerate(lines.items()):
+        axis.plot(x, 100 * np.asarray(y), color=COLOURS[n + 1], linewidth=2, label=name,
+                  marker="o" if len(x) < 20 else None, markersize=5)
+    if level is not None:
+        axis.axhline(100 * level, color=COLOURS[0], linewidth=1, linestyle="--", label=f"{level_name}, {100 * level:.2f} %")
+    if mark is not None:
+        axis.axvline(mark, color=COLOURS[0], linewidth=1, linestyle=":")
+    best = max(max(y) for y in lines.values())
+    lowest = min(best - 0.12, max(min(y) for y in lines.values()) - 0.02)
+    axis.set_ylim(100 * max(0.0, lowest), 100 * min(1.003, best + 0.02))
+    axis.set_xlabel(across, color=INK)
+    axis.set_ylabel("accuracy, %", color=INK)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(frameon=False, fontsize=9, labelcolor=INK)
+    axis.set_title(title, fontsize=12, color=INK, fontweight="bold")
+    _plain(axis)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format="png")
     write_whole(path, buffer.getvalue())

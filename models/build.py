@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError, AerloomWarning
 from .fold import Synapses, apply, per_channel, spread
-from .graph import DENSE, Graph, Node, Shape
+from .graph import Graph, Node, Shape
 from .network import Input, Network, Population, Projection
 from .semantics import NIR_DT, Neuron, Semantics, hint, rule
 from .window import Window
 
 Array = NDArray[Any]
 
-ONE = "one"  #: a neuron that spikes in every step, for biases that begin to act late
+ONE = "(always)"  #: a neuron that spikes in every step, for biases that begin to act late
 PATHS = 64  #: ways from sources to one target
 
 
@@ -48,6 +48,7 @@ class Build:
         self.findings: dict[str, Finding] = {}
         self.rules: dict[str, Neuron] = {}
         self.notes: list[str] = []
+        _ = graph.shapes  # adds to what is refused
         for node, reason in graph.refused.items():
             self._find(node, "refused", reason)
         self.targets: list[str] = [n for n, node in graph.nodes.items() if node.stateful]
@@ -63,12 +64,19 @@ class Build:
             except AerloomError as e:
                 self._refuse(target, e)
         self._ends()
+        order = self.graph.order()
+        self.findings = dict(sorted(self.findings.items(), key=lambda item: order.index(item[0])))
         self.network: Network | None = None
         if not self.refused:
             try:
                 self.network = self._network(populations, projections)
             except AerloomError as e:
                 self.findings[""] = Finding("the network", "", "refused", str(e))
+
+    @property
+    def looks_like(self) -> str | None:
+        """The framework whose files have such fields, where they give it away."""
+        return hint([self.graph.nodes[n] for n in self.targets])
 
     @property
     def refused(self) -> list[Finding]:
@@ -217,7 +225,7 @@ class Build:
             for n in way:
                 self._find(n, "folded", _folded(self.graph.nodes[n], source, name))
         if name in self.targets:
-            self._find(name, "taken", _taken(population))
+            self._find(name, "taken", taken(population))
             self.notes += neuron.said
             for text in neuron.approximated:
                 self._find(name, "approximated", text)
@@ -255,13 +263,7 @@ class Build:
     def _ends(self) -> None:
         for name, node in self.graph.nodes.items():
             if node.kind == "Input":
-                shape = self.graph.shapes.get(name)
-                if shape is None and (after := [n for n in self.graph.after(name)]):
-                    first = self.graph.nodes.get(after[0])
-                    shape = (first.weights.shape[1],) if first and first.kind in DENSE else None
-                    if shape:
-                        self.graph.shapes[name] = shape
-                if shape is None:
+                if (shape := self.graph.shapes.get(name)) is None:
                     self._find(name, "refused", "its shape is not in the file; give it there")
                 else:
                     self._find(name, "taken", f"an input of {math.prod(shape)} neurons {shape}")
@@ -282,13 +284,12 @@ class Build:
         if not outputs:
             outputs = dict.fromkeys(p.name for p in populations if not any(q.source == p.name for q in projections))
         projections = self._close_cycles([i.name for i in inputs], [p.name for p in populations], projections)
-        found = hint([self.graph.nodes[n] for n in self.targets])
         if any(q.source == ONE for q in projections):
             first = inputs[0]
             populations.append(Population(ONE, (1,), decay_v=0.0, threshold=-1.0, reset="value"))
             projections.append(Projection(first.name, ONE, np.zeros((1, first.size), np.float32)))
         meta = {"origin": self.graph.origin, "semantics": dataclasses.asdict(self.semantics), "notes": self.notes,
-                "looks_like": found}
+                "looks_like": self.looks_like}
         return Network(tuple(inputs), tuple(populations), tuple(projections), tuple(outputs), meta=meta)
 
     def _close_cycles(self, inputs: list[str], names: list[str], projections: list[Projection]) -> list[Projection]:
@@ -362,7 +363,8 @@ def _folded(node: Node, source: str, target: str) -> str:
     return f"{what.get(node.kind, 'weights of')} {way}{bias}"
 
 
-def _taken(p: Population) -> str:
+def taken(p: Population) -> str:
+    """A population in words."""
     def text(value: Any) -> str:
         return f"{value:.6g}" if not isinstance(value, np.ndarray) else f"{value.min():.6g} … {value.max():.6g}"
 

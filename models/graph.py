@@ -207,25 +207,44 @@ class Graph:
         """Where the edges out of a node lead."""
         return [b for a, b in self.edges if a == name]
 
+    def order(self) -> list[str]:
+        """The nodes as signals reach them from the inputs, then those that none does."""
+        out = dict.fromkeys(n for n, node in self.nodes.items() if node.kind == "Input")
+        todo = list(out)
+        for name in todo:
+            new = [n for n in self.after(name) if n not in out]
+            out |= dict.fromkeys(new)
+            todo += new
+        return list(out | dict.fromkeys(self.nodes) | dict.fromkeys(self.refused))
+
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """The shape of each node's output, as far as it can be inferred."""
-        shapes: dict[str, Shape] = {}
-        for name, node in self.nodes.items():
-            if node.kind == "Input" and (shape := node.fields.get("shape")) is not None:
-                shapes[name] = tuple(int(n) for n in np.asarray(shape).reshape(-1))
-                after = [self.nodes[n] for n in self.after(name) if n in self.nodes]
-                extra = 3 if any(n.kind.startswith("Conv") or n.kind in POOLS for n in after) else 1
-                while len(shapes[name]) > extra and shapes[name][0] == 1:  # some exporters leave the batch in it
-                    shapes[name] = shapes[name][1:]
+        shapes = {n: shape for n, node in self.nodes.items() if node.kind == "Input" and (shape := self._input(n))}
         growing = True
         while growing:
             growing = False
             for name, node in self.nodes.items():
-                if name in shapes or node.kind == "Input":
+                if name in shapes or name in self.refused or node.kind == "Input":
                     continue
                 sources = [shapes[a] for a in self.before(name) if a in shapes]
-                if (shape := node.shape(sources[0] if sources else None)) is not None:
+                try:
+                    shape = node.shape(sources[0] if sources else None)
+                except AerloomError as e:
+                    self.refused[name] = str(e).removeprefix(f"{node}: ")
+                    continue
+                if shape is not None:
                     shapes[name] = shape
                     growing = True
         return shapes
+
+    def _input(self, name: str) -> Shape | None:
+        after = [self.nodes[n] for n in self.after(name) if n in self.nodes]
+        shape = self.nodes[name].fields.get("shape")
+        if shape is None:  # what a dense layer takes it must be
+            return next(((n.weights.shape[1],) for n in after if n.kind in DENSE and n.fields["weight"].ndim == 2), None)
+        out = tuple(int(n) for n in np.asarray(shape).reshape(-1))
+        least = 3 if any(n.kind.startswith("Conv") or n.kind in POOLS for n in after) else 1
+        while len(out) > least and out[0] == 1:  # some exporters leave the batch in it
+            out = out[1:]
+        return out

@@ -66,7 +66,7 @@ def read(source: Any, shape: Sequence[int] | None = None, semantics: Semantics |
 
 def stated(graph: Graph, semantics: Semantics) -> str:
     """Which rules are in force, and whose the file seems to be."""
-    looks = rules.hint([n for n in graph.nodes.values() if n.stateful])
+    looks = rules.hint(list(graph.nodes.values()))
     whose = f"; its fields look like those of {looks}" if looks and looks != semantics.name else ""
     return (f"{graph.origin}: read as semantics={semantics.name!r}: {semantics.describe()}{whose}. A NIR file does not say "
             f"which rules its neurons follow; name the framework it was trained in: {', '.join(rules.PRESETS)}")

@@ -54,9 +54,53 @@ def test_zoo() -> None:
     assert "Licence" in aerloom("zoo", "digits").stdout or "CC BY" in aerloom("zoo", "digits").stdout
 
 
+def nir_file(path: Path) -> Path:
+    h5py = pytest.importorskip("h5py")
+    ones = np.ones(4)
+    with h5py.File(path, "w") as file:
+        nodes = {"in": {"type": "Input", "shape": [64]}, "w": {"type": "Linear", "weight": np.eye(4, 64)},
+                 "n": {"type": "LIF", "tau": ones * 1e-3, "r": ones * 10, "v_leak": ones * 0, "v_threshold": ones},
+                 "out": {"type": "Output", "shape": [4]}}
+        for name, fields in nodes.items():
+            for field, value in fields.items():
+                file[f"node/nodes/{name}/{field}"] = value
+        file["node/type"] = "NIRGraph"
+        file["node/edges"] = np.array([("in", "w"), ("w", "n"), ("n", "out")], dtype="S")
+    return path
+
+
+def test_check_then_import(tmp_path: Path) -> None:
+    file, net = nir_file(tmp_path / "a.nir"), tmp_path / "net.npz"
+    result = aerloom("check", file, "--semantics", "snntorch", "--json")
+    answer = json.loads(result.stdout)
+    assert result.returncode == 0 and answer["refused"] == 0 and answer["looks_like"] == "snntorch"
+    assert [f["outcome"] for f in answer["findings"]] == ["taken", "folded", "taken", "taken"]
+    result = aerloom("import", file, "-o", net, "--semantics", "snntorch", "--set", "reset=value", "--json")
+    answer = json.loads(result.stdout)
+    assert answer["semantics"]["reset"] == "value" and answer["hash"] == Network.load(net).hash
+    stated = aerloom("import", file, "-o", net)
+    assert stated.returncode == 0 and "note:" in stated.stderr and "semantics='nir'" in stated.stderr
+    with pytest.importorskip("h5py").File(file, "a") as opened:
+        opened["node/nodes/pool/type"] = "MaxPool2d"
+    result = aerloom("check", file, "--json")
+    assert result.returncode == 1 and json.loads(result.stdout)["refused"] == 1 and "SumPool2d" in result.stdout
+
+
+def test_sweep_and_report(tmp_path: Path) -> None:
+    out = tmp_path / "sweep.png"
+    answer = json.loads(aerloom("sweep", "digits", "--bits", "2,8", "--images", 60, "-o", out, "--json").stdout)
+    assert len(answer["neuron"]) == len(answer["population"]) == 2 and answer["neuron"][1] > 0.9
+    assert out.read_bytes().startswith(b"\x89PNG")
+    answer = json.loads(aerloom("report", "digits", "--images", 60, "--json").stdout)
+    assert answer["synaptic_operations"]["dense"] == 25 * (64 * 64 + 64 * 10) and 0 < answer["activation_sparsity"] < 1
+    samples = tmp_path / "mine.npz"
+    np.savez(samples, spikes=np.ones((3, 5, 64), np.uint8), labels=np.zeros(3, int))
+    assert json.loads(aerloom("report", "digits", "--samples", samples, "--json").stdout)["samples"] == 3
+
+
 def test_help_says_what_a_stranger_needs() -> None:
     text = aerloom("--help").stdout
-    for command in ("demo", "zoo", "quantize", "fit", "sim", "run"):
+    for command in ("demo", "zoo", "import", "check", "quantize", "sweep", "report", "fit", "sim", "run"):
         assert f" {command} " in text
         assert "--json" in aerloom(command, "--help").stdout
 
@@ -96,6 +140,13 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["run", "whole.npz", "wide.npy", "-o", "out.npz"], "spikes must have the shape"),
     (["run", "whole.npz", "wide.npy"], "Missing option"),
     (["quantize", "whole.npz", "-o", "out.npz"], "quantised already"),
+    (["import", "spikes.npy", "-o", "out.npz"], "spikes.npy: not a NIR file, or damaged"),
+    (["import", "whole.npz", "-o", "out.npz", "--semantics", "sinabs"], "says itself how its neurons run"),
+    (["import", "spikes.npy", "-o", "out.npz", "--semantics", "brian"], "no semantics is called 'brian'"),
+    (["import", "spikes.npy", "-o", "out.npz", "--set", "dt"], "must be FIELD=VALUE"),
+    (["check", "none.nir"], "none.nir: there is no such file"),
+    (["sweep", "digits", "--bits", "two", "-o", "out.npz"], "--bits must be numbers"),
+    (["report", "whole.npz", "--samples", "wide.npy"], "it must have the arrays labels"),
     (["quantize", "digits", "--images", "20", "-o", "whole.npz/out.npz"], "cannot be written"),
 ])
 def test_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:

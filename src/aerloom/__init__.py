@@ -9,6 +9,7 @@
 from .host.device import Device, connect
 from .models.errors import AerloomError, AerloomWarning
 from .models.fabric import Fabric
+from .models.finetune import finetune
 from .models.load import check, load
 from .models.network import Input, Network, Population, Projection
 from .models.place import place
@@ -26,6 +27,7 @@ __all__ = [
     "Projection",
     "check",
     "connect",
+    "finetune",
     "load",
     "place",
     "quantize",

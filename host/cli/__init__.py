@@ -1,0 +1,51 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from ...models.errors import AerloomError, AerloomWarning
+from . import networks, run, verify
+from .common import console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Trained spiking neural networks as FPGA hardware: the golden model, the cycle-accurate simulator and the board "
+    "give the same answers, bit for bit.\n\nStart with `aerloom demo`.",
+)
+INTERRUPTED = 130  #: what Typer exits with after Ctrl-C
+
+app.command()(verify.demo)
+app.command(name="import")(networks.import_)
+app.command()(networks.check)
+app.command(name="zoo")(networks.list_zoo)
+app.command(name="quantize")(networks.quantize_)
+app.command()(networks.sweep)
+app.command()(networks.report)
+app.command()(run.fit)
+app.command()(verify.sim)
+app.command()(run.run)
+
+
+def main() -> None:
+    """Run the command line: errors that a user can mend are one sentence and exit code 2; so is Ctrl-C."""
+    warnings.showwarning = _note  # type: ignore[assignment]
+    try:
+        app()
+    except AerloomError as e:
+        console.print(f"[bold red]error:[/] {escape(str(e))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except SystemExit as e:
+        sys.exit(2 if e.code == INTERRUPTED else e.code)
+
+
+def _note(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    if issubclass(category, AerloomWarning):
+        console.print(f"[bold yellow]note:[/] {escape(str(message))}", highlight=False, soft_wrap=True)

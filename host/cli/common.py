@@ -1,0 +1,147 @@
+"""What the commands share: options, progress, answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ...models import zoo
+from ...models.errors import AerloomError
+from ...models.fabric import PRESETS
+from ...models.load import load
+from ...models.network import Network
+from ...models.quantize import quantize
+from .. import encode
+
+console = Console(stderr=True)  # stdout is for answers alone, so that --json can be piped
+
+NetworkName = Annotated[str, typer.Argument(
+    metavar="NETWORK", help="A file (aerloom's, NIR, Lava netx), or a network of the zoo: digits, mnist.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for a machine to read.")]
+Bits = Annotated[int, typer.Option(help="Bits of a weight, 2 … 16, where the network is not quantised yet.")]
+PerPopulation = Annotated[bool, typer.Option("--per-population", help="One weight scale per population, not per neuron.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of the test data, where the zoo does not ship it (MNIST).")]
+SampleFile = Annotated[Path | None, typer.Option(
+    "--samples", help="`.npz` for a network of your own: `labels` (n,), and `spikes` (n, steps, neurons) in whole "
+    "numbers or `values` (n, inputs) that the network's own encoder takes.")]
+FabricName = Annotated[str, typer.Option("--fabric", help=f"Size of the chip: {', '.join(PRESETS)}.")]
+Cores = Annotated[int | None, typer.Option(help="Cores to spread the network over; all of the Fabric's by default.")]
+Engine = Annotated[str, typer.Option(help="Simulator: compiled (fast), amaranth, cocotb or icarus.")]
+Images = Annotated[int, typer.Option(min=1, help="Number of test samples.")]
+ImageLimit = Annotated[int | None, typer.Option("--images", min=1, help="Measure on so many samples; all by default.")]
+SemanticsName = Annotated[str | None, typer.Option(
+    help="Framework whose rules the neurons follow: snntorch, norse, spikingjelly, sinabs, rockpool, lava, nengo, spyx, or "
+    "nir: the text of the specification.")]
+Changes = Annotated[list[str] | None, typer.Option(
+    "--set", metavar="FIELD=VALUE", help="Change one field of the semantics: dt, decay, gain, reset, reset_delay, compare, "
+    "max_spikes, spike_delay, bias_delay, v_reset, v0, min_v, rounding. May be given several times.")]
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Any]:
+    """A progress bar on stderr; gives a function that takes how much is done."""
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def get_network(name: str) -> Network:
+    """A file, or a network of the zoo."""
+    return zoo.load(name) if name in zoo.NAMES and not Path(name).is_file() else load(name)
+
+
+def get_integer(network: Network, bits: int, per_population: bool = False) -> Network:
+    """The network, quantised if it was not yet."""
+    return network if network.is_integer else quantize(network, bits, per_neuron=not per_population).network
+
+
+def get_samples(network: Network, data: Path | None, count: int | None, file: Path | None = None) -> zoo.Samples:
+    """The first test samples of a network: those of a file, or of the zoo."""
+    if file is not None:
+        arrays = read_arrays(file)
+        if not isinstance(arrays, dict) or "labels" not in arrays or not {"spikes", "values"} & arrays.keys():
+            raise AerloomError(f"{file}: it must have the arrays labels, and spikes or values")
+        samples, labels = arrays["spikes" if "spikes" in arrays else "values"], arrays["labels"]
+        if len(samples) != len(labels):
+            raise AerloomError(f"{file}: {len(samples)} samples, but {len(labels)} labels")
+        return samples[:count], labels[:count]
+    name = network.meta.get("name")
+    if name not in zoo.NAMES:
+        raise AerloomError("the network does not say which data it is for; give some with --samples")
+    values, labels = zoo.samples(name, data)
+    return values[:count], labels[:count]
+
+
+def spikes_of(network: Network, values: NDArray[Any], seed: int = 0) -> NDArray[np.uint8]:
+    """Samples as the network's own encoder makes spikes of them; whole numbers are spikes already."""
+    if values.dtype.kind in "bui":
+        return values
+    options = zoo.encoding(network)
+    return encode.encode(options.pop("name"), values, options.pop("steps"), **({"seed": seed} | options))
+
+
+def chunks(network: Network, values: NDArray[Any], labels: NDArray[Any], size: int) -> Iterator[tuple[Any, Any]]:
+    """Spikes and labels of so many samples at a time, each with its own seed."""
+    for seed, n in enumerate(range(0, len(values), size)):
+        yield spikes_of(network, values[n : n + size], seed), labels[n : n + size]
+
+
+def changes_of(settings: list[str] | None) -> dict[str, Any]:
+    """FIELD=VALUE as a mapping; values are JSON where they are, else text."""
+    out: dict[str, Any] = {}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise AerloomError(f"--set {setting!r} must be FIELD=VALUE, as dt=1e-3")
+        try:
+            out[name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            out[name.replace("-", "_")] = value
+    return out
+
+
+def show(answer: dict[str, Any], as_json: bool, *tables: Table) -> None:
+    """The answer of a command: JSON on stdout, or tables."""
+    if as_json:
+        print(json.dumps(answer))
+    else:
+        out = Console()
+        for table in tables:
+            out.print(table)
+
+
+def table(title: str, *columns: str) -> Table:
+    """A table whose first column is text, the others numbers."""
+    out = Table(title=title, title_justify="left", title_style="bold")
+    for n, column in enumerate(columns):
+        out.add_column(column, justify="left" if n == 0 else "right")
+    return out
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
+def read_arrays(path: Path) -> Any:
+    """An array, or several by name, from a NumPy file without pickles."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError:
+        raise AerloomError(f"{path}: there is no such file") from None
+    except Exception as e:  # NumPy raises whatever the damage leads to
+        raise AerloomError(f"{path}: not a NumPy file of spikes, or damaged ({type(e).__name__}: {e})") from None

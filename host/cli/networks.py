@@ -1,0 +1,233 @@
+"""aerloom zoo, import, check, quantize, sweep, report: networks, before there is a chip."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ...models import zoo
+from ...models.build import taken
+from ...models.errors import AerloomError
+from ...models.load import check as check_
+from ...models.load import load
+from ...models.metrics import metrics
+from ...models.quantize import quantize
+from ..compare import CHUNK, accuracy
+from .common import (
+    AsJson,
+    Bits,
+    Changes,
+    Data,
+    ImageLimit,
+    NetworkName,
+    PerPopulation,
+    SampleFile,
+    SemanticsName,
+    changes_of,
+    chunks,
+    console,
+    get_network,
+    get_samples,
+    percent,
+    progress,
+    show,
+    spikes_of,
+    table,
+)
+
+
+def list_zoo(
+    name: Annotated[str | None, typer.Argument(help="A network, to read its card.")] = None, as_json: AsJson = False
+) -> None:
+    """List the trained networks that ship with aerloom, or show the card of one."""
+    if name is not None:
+        text = zoo.card(name)
+        if as_json:
+            print(json.dumps({"name": name, "card": text, "meta": zoo.load(name).meta}))
+        else:
+            from rich.markdown import Markdown
+
+            Console().print(Markdown(text))
+        return
+    nets = {n: zoo.load(n) for n in zoo.NAMES}
+    rows = table("networks", "name", "neurons", "weights", "steps", "what")
+    answer = {}
+    for n, net in nets.items():
+        weights = sum(q.weights.size for q in net.projections)
+        shape = "-".join(str(x.size) for x in net.sources.values())
+        rows.add_row(n, shape, f"{weights:,}", str(net.meta["encoding"]["steps"]), str(net.meta.get("what", "")))
+        answer[n] = {"shape": shape, "weights": weights, **net.meta}
+    show(answer, as_json, rows)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A NIR file, or one of Lava-DL netx.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File for the network.")],
+    semantics: SemanticsName = None,
+    settings: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a network of another framework, and say how its neurons will run."""
+    network = load(file, semantics, **changes_of(settings))
+    network.save(output)
+    rows = table(f"{file} → {output}", "", "")
+    rows.show_header = False
+    for i in network.inputs:
+        rows.add_row(f"input {i.name}", f"{i.size:,} neurons {i.shape}")
+    for p in network.populations:
+        rows.add_row(f"population {p.name}", taken(p))
+    for q in network.projections:
+        kind = {1: "one to one", 2: "dense", 4: "convolution"}[q.weights.ndim]
+        pool = f" after {q.pool.kernel} pooling" if q.pool else ""
+        rows.add_row(f"projection {q}", f"{q.weights.size:,} weights, {kind}{pool}, delay {q.delay}")
+    for note in network.meta.get("notes", ()):
+        rows.add_row("note", note)
+    show({"file": str(file), "output": str(output), "hash": network.hash, "integer": network.is_integer,
+          "inputs": {i.name: list(i.shape) for i in network.inputs},
+          "populations": {p.name: taken(p) for p in network.populations},
+          "weights": sum(q.weights.size for q in network.projections), "outputs": list(network.outputs),
+          **network.meta}, as_json, rows)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A NIR file.")],
+    semantics: SemanticsName = None,
+    settings: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say node by node what importing a file would make of it: taken, folded, approximated or refused.
+
+    Exit code 1 where anything is refused.
+    """
+    made = check_(file, semantics, **changes_of(settings))
+    rows = table(f"{file}, semantics {made.semantics.name}", "node", "kind", "", "")
+    for column in rows.columns:
+        column.justify = "left"
+    colours = {"refused": "red", "approximated": "yellow"}
+    for f in made.findings.values():
+        rows.add_row(f.node, f.kind, f.outcome, escape(f.text), style=colours.get(f.outcome))
+    show({"file": str(file), "semantics": dataclasses.asdict(made.semantics), "looks_like": made.looks_like,
+          "refused": len(made.refused), "findings": [dataclasses.asdict(f) for f in made.findings.values()]}, as_json, rows)
+    console.print(f"rules: {made.semantics.describe()}" + (
+        f"; the fields look like those of {made.looks_like}" if made.looks_like else ""), highlight=False)
+    if made.refused:
+        raise typer.Exit(1)
+
+
+def quantize_(
+    network: NetworkName,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File for the integer network.")] = None,
+    bits: Bits = 8,
+    per_population: PerPopulation = False,
+    state_bits: Annotated[int, typer.Option(help="Bits of a membrane; 0: the fewest that no sample leaves.")] = 18,
+    rounding: Annotated[str, typer.Option(help="How a decay rounds: floor, or trunc (toward zero).")] = "floor",
+    data: Data = None,
+    samples: SampleFile = None,
+    images: ImageLimit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a trained network into integers and say what that cost."""
+    exact = get_network(network)
+    report_on = samples is not None or (
+        exact.meta.get("name") in zoo.NAMES and (data is not None or exact.meta["name"] != "mnist"))
+    options: dict[str, Any] = {"per_neuron": not per_population, "state_bits": state_bits or None, "rounding": rounding}
+    if report_on:
+        values, labels = get_samples(exact, data, images, samples)
+        some = spikes_of(exact, values[:CHUNK])
+        made = quantize(exact, bits, calibration=some, labels=labels[:CHUNK], **options)
+        for kind, net in (("float", exact), ("golden", made.network)):
+            with progress(f"accuracy, {kind}", len(values)) as report:
+                made.report.accuracy[kind] = accuracy(net, lambda: chunks(exact, values, labels, CHUNK), report)
+    else:
+        made = quantize(exact, bits, **options)
+    if output is not None:
+        made.network.save(output)
+    answer = made.report.to_dict() | {"network": network, "output": None if output is None else str(output),
+                                      "images": len(values) if report_on else 0}
+    weights = table(f"{network} in {bits} bits: weights", "projection", "signal to noise", "clipped")
+    for name, record in made.report.weights.items():
+        weights.add_row(name, f"{record['snr_db']:.1f} dB", percent(record["clipped"]))
+    states = table("populations", "population", "scale", "shift", "spikes, float", "golden", "differ", "distance",
+                   "saturated")
+    for name, record in made.report.populations.items():
+        states.add_row(
+            name, f"{record['scale_min']:.4g} … {record['scale_max']:.4g}", f"{record['shift']}",
+            *(f"{record[k]:.1f}" if k in record else "–" for k in ("spikes_float", "spikes_golden")),
+            percent(record.get("steps_that_differ")), f"{record['distance']:.3f}" if "distance" in record else "–",
+            percent(record.get("saturated")),
+        )
+    result = table("accuracy", "network", "accuracy", "samples")
+    for kind, value in made.report.accuracy.items():
+        result.add_row(kind, percent(value), str(answer["images"]))
+    show(answer, as_json, weights, states, *([result] if made.report.accuracy else []))
+
+
+def sweep(
+    network: NetworkName,
+    bits: Annotated[str, typer.Option(help="Widths of a weight to try, with commas between.")] = "2,3,4,5,6,8",
+    picture: Annotated[Path, typer.Option("-o", "--output", help="Where to draw accuracy over bits.")] = Path("sweep.png"),
+    data: Data = None,
+    samples: SampleFile = None,
+    images: ImageLimit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the accuracy of a network at several widths of its weights, and draw it."""
+    from ..picture import curves
+
+    exact = get_network(network)
+    try:
+        widths = [int(b) for b in bits.split(",")]
+    except ValueError:
+        raise AerloomError(f"--bits must be numbers with commas between, as 2,4,8, not {bits!r}") from None
+    values, labels = get_samples(exact, data, images, samples)
+    answer: dict[str, Any] = {"network": network, "images": len(labels), "bits": widths, "picture": str(picture)}
+    with progress("widths", 2 * len(widths) + 1) as report:
+        answer["float"] = accuracy(exact, lambda: chunks(exact, values, labels, CHUNK))
+        report(done := 1)
+        for kind in ("neuron", "population"):
+            answer[kind] = []
+            for width in widths:
+                made = quantize(exact, width, per_neuron=kind == "neuron")
+                answer[kind].append(accuracy(made.network, lambda: chunks(exact, values, labels, CHUNK)))
+                report(done := done + 1)
+    curves(picture, widths, {f"one scale per {k}": answer[k] for k in ("neuron", "population")}, level=answer["float"],
+           title=f"{network}: accuracy over the width of weights", across="bits of a weight")
+    rows = table(f"{network}: accuracy on {len(labels):,} samples", "bits", "a scale per neuron", "per population")
+    rows.add_row("float", percent(answer["float"]), "")
+    for n, width in enumerate(widths):
+        rows.add_row(str(width), percent(answer["neuron"][n]), percent(answer["population"][n]))
+    show(answer, as_json, rows)
+
+
+def report(
+    network: NetworkName,
+    bits: Annotated[int, typer.Option(help="Bits of a weight; 0: as the network is.")] = 8,
+    data: Data = None,
+    samples: SampleFile = None,
+    images: ImageLimit = 500,
+    as_json: AsJson = False,
+) -> None:
+    """What a network costs to run, by the definitions of NeuroBench, and its accuracy."""
+    exact = get_network(network)
+    integer = exact if exact.is_integer or bits == 0 else quantize(exact, bits).network
+    values, labels = get_samples(exact, data, images, samples)
+    spikes = spikes_of(exact, values)
+    answer = {"network": network, "samples": len(labels), "weight_bits": integer.meta.get("weight_bits"),
+              **metrics(integer, spikes),
+              "accuracy": accuracy(integer, lambda: iter([(spikes, labels)]))}
+    operations = answer["synaptic_operations"]
+    rows = table(f"{network} on {len(labels):,} samples (NeuroBench)", "", "")
+    rows.show_header = False
+    rows.add_row("accuracy", percent(answer["accuracy"]))
+    rows.add_row("footprint", f"{answer['footprint']:,} bytes")
+    rows.add_row("connection sparsity", percent(answer["connection_sparsity"]))
+    rows.add_row("activation sparsity", percent(answer["activation_sparsity"]))
+    for name in ("effective_acs", "effective_macs", "dense"):
+        rows.add_row(f"synaptic operations per sample, {name}", f"{operations[name]:,.0f}")
+    show(answer, as_json, rows)

@@ -1,0 +1,121 @@
+"""aerloom demo, aerloom sim: the chain from network to chip, with every link checked."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...models import zoo
+from ...models.errors import AerloomError
+from ...models.fabric import Fabric
+from ...models.network import Network
+from ...models.place import place
+from ..compare import compare
+from ..device import connect
+from .common import (
+    AsJson,
+    Bits,
+    Cores,
+    Data,
+    Engine,
+    FabricName,
+    Images,
+    NetworkName,
+    SampleFile,
+    console,
+    get_integer,
+    get_network,
+    get_samples,
+    percent,
+    progress,
+    show,
+    spikes_of,
+    table,
+)
+
+
+def demo(
+    network: Annotated[str, typer.Option(help="Network of the zoo: digits, or mnist with --data.")] = "digits",
+    images: Images = 100,
+    bits: Bits = 8,
+    fabric: FabricName = "medium",
+    cores: Cores = None,
+    data: Data = None,
+    engine: Engine = "compiled",
+    picture: Annotated[Path, typer.Option(help="Where to draw the spikes of the first sample.")] = Path("demo.png"),
+    as_json: AsJson = False,
+) -> None:
+    """From a trained network to spikes out of a cycle-accurate chip, on real images, with every link checked."""
+    _verify(zoo.load(network), network, images, bits, fabric, cores, data, None, engine, picture, as_json)
+
+
+def sim(
+    network: NetworkName,
+    images: Images = 100,
+    bits: Bits = 8,
+    fabric: FabricName = "medium",
+    cores: Cores = None,
+    data: Data = None,
+    samples: SampleFile = None,
+    engine: Engine = "compiled",
+    picture: Annotated[Path | None, typer.Option(help="Draw the spikes of the first sample there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate a network on its test data, and compare every spike and membrane with the golden model."""
+    _verify(get_network(network), network, images, bits, fabric, cores, data, samples, engine, picture, as_json)
+
+
+def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, cores: int | None, data: Path | None,
+            samples: Path | None, engine: str, picture: Path | None, as_json: bool) -> None:
+    began = time.perf_counter()
+    values, labels = get_samples(exact, data, images, samples)
+    integer = get_integer(exact, bits)
+    spikes = spikes_of(exact, values)
+    place(integer, Fabric.preset(fabric), cores)  # says what does not fit before anything is built
+    with console.status(f"building the simulator of Fabric {fabric} (cached for the next time)"):
+        device = connect("sim", fabric, engine=engine)
+    built = time.perf_counter() - began
+    with device:
+        with console.status("loading weights and tables over the chip's input"):
+            placement = device.load(integer, watch=list(integer.population), cores=cores)
+        with progress("samples on the chip", len(values)) as report:
+            answer, first, cycles = compare(
+                device, spikes, labels, exact=None if exact.is_integer else exact, progress=report
+            )
+    if picture is not None:
+        from ..picture import raster
+
+        title = f"{name} on a chip of {placement.fabric.lanes} lanes"
+        raster(picture, integer, first, values=values[0], label=int(labels[0]), title=title, cycles=cycles)
+    seconds = time.perf_counter() - began
+    fields = answer.to_dict() | {
+        "network": name,
+        "fabric": fabric,
+        "cores": placement.used,
+        "lanes": placement.fabric.lanes,
+        "weight_bits": integer.meta.get("weight_bits", bits),
+        "seconds": round(seconds, 2),
+        "seconds_to_build": round(built, 2),
+        "picture": None if picture is None else str(picture),
+    }
+    rows = table(f"{name} on Fabric {fabric}: {answer.images} images", "", "")
+    rows.show_header = False
+    for what, value in (
+        ("accuracy, floating point", percent(answer.accuracy_float)),
+        (f"accuracy, golden model ({fields['weight_bits']} bits)", percent(answer.accuracy_golden)),
+        ("accuracy, chip", percent(answer.accuracy_chip)),
+        ("mismatches of golden and chip", f"{answer.mismatches:,}"),
+        ("clock cycles per inference", f"{answer.cycles_per_inference:,.0f}"),
+        ("synaptic operations per inference", f"{answer.synaptic_ops_per_inference:,.0f}"),
+        ("clock cycles in which lanes add", percent(answer.lane_utilisation)),
+        *((f"spikes of {n} per inference", f"{v:,.0f}") for n, v in answer.spikes_per_inference.items()),
+        ("wall time", f"{seconds:.1f} s, {built:.1f} s of it to build the chip"),
+        *([("picture", str(picture))] if picture else []),
+    ):
+        rows.add_row(what, value)
+    show(fields, as_json, rows)
+    if answer.mismatches:
+        raise AerloomError(f"golden and chip differ in {answer.mismatches} places: this is a defect in aerloom")
