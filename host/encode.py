@@ -7,12 +7,14 @@ every machine.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..models import convert
 from ..models.errors import AerloomError
 from ..models.network import Network
 
@@ -73,8 +75,11 @@ def direct(network: Network, values: ArrayLike, *, population: str | None = None
 
 
 def encode(name: str, values: ArrayLike, steps: int, **options: Any) -> Spikes:
-    """Encode by name, as networks in the zoo say it: ``"rate"`` or ``"latency"``."""
+    """Encode by name, as networks say it in their ``meta``: "rate", "latency", or what :func:`convert.encode` does for
+    converted ones: "direct" (so many spikes in every step) or "even" (evenly spaced)."""
     encoders: dict[str, Callable[..., Spikes]] = {"rate": rate, "latency": latency}
+    for coding in ("direct", "even"):
+        encoders[coding] = functools.partial(convert.encode, coding=coding)
     if name not in encoders:
         raise AerloomError(f"there is no encoder {name!r}; there are {', '.join(encoders)}")
     return encoders[name](values, steps, **options)

@@ -64,7 +64,7 @@ class Synapses:
             self.scale = self.scale * scale
         elif self.window is None:
             self.weights = (self.weights.T * scale).T
-        elif (channels := per_channel(scale, shape)) is not None:
+        elif (channels := per_channel(scale, (len(self.weights), scale.size // len(self.weights)))) is not None:
             self.weights = self.weights * channels[:, None, None, None]
         else:
             self._multiply_out(node, shape)

@@ -113,7 +113,7 @@ class Node:
             padding = padding.decode()
         if isinstance(padding, str) or (isinstance(padding, np.ndarray) and padding.dtype.kind in "SUO"):
             padding = self._named_padding(str(np.asarray(padding).item()), kernel, stride, dilation)
-        else:
+        elif np.size(padding) != 4:
             padding = self.pair("padding", 0)
         try:
             return Window(planes(shape), kernel, stride, padding, dilation)
@@ -244,7 +244,6 @@ class Graph:
         if shape is None:  # what a dense layer takes it must be
             return next(((n.weights.shape[1],) for n in after if n.kind in DENSE and n.fields["weight"].ndim == 2), None)
         out = tuple(int(n) for n in np.asarray(shape).reshape(-1))
-        least = 3 if any(n.kind.startswith("Conv") or n.kind in POOLS for n in after) else 1
-        while len(out) > least and out[0] == 1:  # some exporters leave the batch in it
+        while len(out) > 3 and out[0] == 1:  # some exporters leave the batch in it
             out = out[1:]
-        return out
+        return out[1:] if len(out) == 2 and out[0] == 1 and any(n.kind in DENSE for n in after) else out

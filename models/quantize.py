@@ -128,6 +128,9 @@ def _quantize(
         matters = None if activity is None else np.concatenate(
             [_activity(q, activity.spikes[q.source]).reshape(scales, -1) for _, q in into], axis=1)
         scale = find_scale(rows, bits, per_neuron and p.spiking, matters)
+        room = _room(p, scales, state_bits)
+        if not p.spiking or np.mean(room < scale) < 0.5:  # of a few neurons with next to no weights; more are said below
+            scale = np.minimum(scale, room)
         for n, q in into:
             low, high = integer_range(bits)
             k = scale.repeat(len(q.weights) // scales).reshape(-1, *[1] * (q.weights.ndim - 1))
@@ -181,6 +184,19 @@ def _activity(q: Projection, spikes: Array) -> Array:
     return np.broadcast_to(channels.repeat(len(q.weights) // q.groups, axis=0)[:, :, None, None], q.weights.shape)
 
 
+def _membranes(p: Population) -> list[Any]:
+    """What has to fit into the state; of a readout its range as well, for its membrane is the answer."""
+    ends = [] if p.spiking else [x for x in (p.min_v, p.max_v) if x is not None]
+    return [p.threshold, p.reset_by, p.bias, p.v0, *ends]
+
+
+def _room(p: Population, scales: int, state_bits: int) -> Array:
+    """The largest scales, as many as are shared, with which the membrane values of a population fit."""
+    largest = np.max([np.broadcast_to(np.abs(np.asarray(x, float)), p.size) for x in _membranes(p)], axis=0)
+    room = ((1 << state_bits - 1) - 1) / np.maximum(largest.reshape(scales, -1).max(axis=1), 1e-30)
+    return room / 2 if p.spiking else np.full(scales, room.min())  # half: a membrane passes its threshold
+
+
 def _sharing(p: Population, into: list[Projection]) -> int:
     """How many scales a population can have: one per neuron, or per channel where a convolution projects into it."""
     return math.gcd(p.size, *(len(q.weights) for q in into if q.window))
@@ -221,7 +237,7 @@ def find_scale(weights: Array, bits: int, per_neuron: bool = True, matters: Arra
 def _scale_population(p: Population, scale: Array, state_bits: int, rounding: str) -> Population:
     """The population in integers, its membrane in units of 1 / (scale · 2^shift)."""
     high = (1 << state_bits - 1) - 1
-    largest = max(np.max(np.abs(np.asarray(x, float) * scale)) for x in (p.threshold, p.reset_by, p.bias, p.v0))
+    largest = max(np.max(np.abs(np.asarray(x, float) * scale)) for x in _membranes(p))
     unit = np.median(np.asarray(p.threshold, float) * scale) if p.spiking else np.median(scale)
     shift = 0
     while shift < 7 and abs(unit) * 2**shift < FINE and largest * 2 ** (shift + 3) < high:

@@ -13,6 +13,7 @@ import pytest
 from aerloom import Network, zoo
 from aerloom.models import golden
 from aerloom.models.quantize import quantize
+from aerloom.models.zoo import samples as zoo_samples
 
 COMMAND = [sys.executable, "-m", "aerloom.host.cli"]
 
@@ -86,6 +87,28 @@ def test_check_then_import(tmp_path: Path) -> None:
     assert result.returncode == 1 and json.loads(result.stdout)["refused"] == 1 and "SumPool2d" in result.stdout
 
 
+def test_convert(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    r = np.random.default_rng(0)
+    weights = [numpy_helper.from_array(r.normal(0, 0.3, shape).astype(np.float32), name)
+               for name, shape in (("a", (12, 64)), ("b", (10, 12)))]
+    nodes = [helper.make_node("Gemm", ["x", "a"], ["h"], transB=1), helper.make_node("Relu", ["h"], ["s"]),
+             helper.make_node("Gemm", ["s", "b"], ["y"], transB=1)]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", k]) for n, k in (("x", 64), ("y", 10))]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)), tmp_path / "m.onnx")
+    values, labels = zoo_samples("digits")
+    np.savez(tmp_path / "data.npz", values=values, labels=labels)
+    result = aerloom("convert", tmp_path / "m.onnx", "--samples", tmp_path / "data.npz", "-o", tmp_path / "net.npz",
+                     "--picture", tmp_path / "curve.png", "--coding", "rate", "--json")
+    answer = json.loads(result.stdout)
+    assert abs(answer["curve"][-1] - answer["ann"]) < 0.03 and len(answer["curve"]) == 64
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    made = json.loads(aerloom("quantize", tmp_path / "net.npz", "--samples", tmp_path / "data.npz", "--json").stdout)
+    assert abs(made["accuracy"]["golden"] - answer["ann"]) < 0.05
+
+
 def test_sweep_and_report(tmp_path: Path) -> None:
     out = tmp_path / "sweep.png"
     answer = json.loads(aerloom("sweep", "digits", "--bits", "2,8", "--images", 60, "-o", out, "--json").stdout)
@@ -100,7 +123,7 @@ def test_sweep_and_report(tmp_path: Path) -> None:
 
 def test_help_says_what_a_stranger_needs() -> None:
     text = aerloom("--help").stdout
-    for command in ("demo", "zoo", "import", "check", "quantize", "sweep", "report", "fit", "sim", "run"):
+    for command in ("demo", "zoo", "import", "check", "convert", "quantize", "sweep", "report", "fit", "sim", "run"):
         assert f" {command} " in text
         assert "--json" in aerloom(command, "--help").stdout
 
@@ -144,6 +167,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["import", "whole.npz", "-o", "out.npz", "--semantics", "sinabs"], "says itself how its neurons run"),
     (["import", "spikes.npy", "-o", "out.npz", "--semantics", "brian"], "no semantics is called 'brian'"),
     (["import", "spikes.npy", "-o", "out.npz", "--set", "dt"], "must be FIELD=VALUE"),
+    (["convert", "spikes.npy", "--samples", "whole.npz", "-o", "out.npz"], "it must have the array values"),
     (["check", "none.nir"], "none.nir: there is no such file"),
     (["sweep", "digits", "--bits", "two", "-o", "out.npz"], "--bits must be numbers"),
     (["report", "whole.npz", "--samples", "wide.npy"], "it must have the arrays labels"),

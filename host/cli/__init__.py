@@ -25,6 +25,7 @@ INTERRUPTED = 130  #: what Typer exits with after Ctrl-C
 app.command()(verify.demo)
 app.command(name="import")(networks.import_)
 app.command()(networks.check)
+app.command(name="convert")(networks.convert_)
 app.command(name="zoo")(networks.list_zoo)
 app.command(name="quantize")(networks.quantize_)
 app.command()(networks.sweep)

@@ -88,7 +88,8 @@ def spikes_of(network: Network, values: NDArray[Any], seed: int = 0) -> NDArray[
     if values.dtype.kind in "bui":
         return values
     options = zoo.encoding(network)
-    return encode.encode(options.pop("name"), values, options.pop("steps"), **({"seed": seed} | options))
+    name, steps = options.pop("name"), options.pop("steps")
+    return encode.encode(name, values, steps, **(({"seed": seed} if name == "rate" else {}) | options))
 
 
 def chunks(network: Network, values: NDArray[Any], labels: NDArray[Any], size: int) -> Iterator[tuple[Any, Any]]:

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from ...models import zoo
 from ...models.build import taken
+from ...models.convert import convert
 from ...models.errors import AerloomError
 from ...models.load import check as check_
 from ...models.load import load
@@ -36,6 +37,7 @@ from .common import (
     get_samples,
     percent,
     progress,
+    read_arrays,
     show,
     spikes_of,
     table,
@@ -118,6 +120,44 @@ def check(
         f"; the fields look like those of {made.looks_like}" if made.looks_like else ""), highlight=False)
     if made.refused:
         raise typer.Exit(1)
+
+
+def convert_(
+    model: Annotated[Path, typer.Argument(help="An ONNX file of a ReLU network.")],
+    samples: Annotated[Path, typer.Option(
+        help="`.npz` with `values` (n, …) in 0 … 1, some hundreds of typical inputs, and their `labels` (n,).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File for the spiking network.")],
+    coding: Annotated[str, typer.Option(help="direct: each value as up to 15 spikes in every step; rate: evenly spaced "
+                                             "single spikes.")] = "direct",
+    steps: Annotated[int, typer.Option(help="Steps of a sample; 0: the fewest that do.")] = 0,
+    percentile: Annotated[float, typer.Option(help="Of the activations of a layer: what becomes its threshold.")] = 99.9,
+    picture: Annotated[Path | None, typer.Option(help="Draw accuracy over time there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a trained ReLU network into a spiking one, without training again."""
+    arrays = read_arrays(samples)
+    if not isinstance(arrays, dict) or "values" not in arrays:
+        raise AerloomError(f"{samples}: it must have the array values, and labels where there are any")
+    with console.status("balancing thresholds"):
+        made = convert(model, arrays["values"], labels=arrays.get("labels"), coding=coding, steps=steps or None,
+                       percentile=percentile)
+    made.network.save(output)
+    if picture is not None:
+        from ..picture import curves
+
+        lines = {f"spikes, {coding} coding": made.curve.tolist()}
+        curves(picture, range(1, len(made.curve) + 1), lines, level=made.ann, level_name="the ReLU network",
+               mark=made.steps, title=f"{model.name}: accuracy over time", across="time steps")
+    rows = table(f"{model} → {output}", "", "")
+    rows.show_header = False
+    what = "accuracy" if "labels" in arrays else "agreement"
+    rows.add_row("steps", str(made.steps))
+    rows.add_row(f"{what} of the ReLU network", percent(made.ann))
+    rows.add_row(f"{what} of the spiking network", percent(float(made.curve[made.steps - 1])))
+    show({"model": str(model), "output": str(output), "steps": made.steps, "ann": made.ann, "coding": coding,
+          "samples": len(arrays["values"]), "curve": made.curve.tolist(),
+          "picture": None if picture is None else str(picture),
+          "thresholds": {n: lam.tolist() for n, lam in made.thresholds.items()}}, as_json, rows)
 
 
 def quantize_(

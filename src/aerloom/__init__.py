@@ -7,6 +7,7 @@
 """
 
 from .host.device import Device, connect
+from .models.convert import convert
 from .models.errors import AerloomError, AerloomWarning
 from .models.fabric import Fabric
 from .models.finetune import finetune
@@ -27,6 +28,7 @@ __all__ = [
     "Projection",
     "check",
     "connect",
+    "convert",
     "finetune",
     "load",
     "place",
