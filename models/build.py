@@ -213,7 +213,7 @@ class Build:
             if fields.get("decay_i") is not None and fields.get("bias_at") != "current":
                 raise AerloomError(f"{node}: a v_leak {steps} steps late, behind a synaptic filter, is not possible; "
                                    "give bias_delay=0")
-            weights = np.broadcast_to(fields.pop("bias"), size).astype(np.float32)[:, None]
+            weights = _numpy(np.broadcast_to(fields.pop("bias"), size))[:, None]
             late = [Projection(ONE, name, np.array(weights), steps)]
         population = Population(name, shape, **{k: _numpy(v) for k, v in fields.items()})
         projections = late
@@ -221,7 +221,7 @@ class Build:
             assert s.weights is not None
             weights = s.weights if np.all(gain == 1) else _times(s.weights, np.broadcast_to(gain, size), s.window, shape)
             delay = s.steps + (self.semantics.spike_delay if name not in self.readouts else 0)
-            projections.append(Projection(source, name, weights.astype(np.float32), delay, s.window, s.pool))
+            projections.append(Projection(source, name, _numpy(weights), delay, s.window, s.pool))
             for n in way:
                 self._find(n, "folded", _folded(self.graph.nodes[n], source, name))
         if name in self.targets:
@@ -343,7 +343,8 @@ def _scaled(fields: dict[str, Any], k: Any) -> dict[str, Any]:
 
 
 def _numpy(value: Any) -> Any:
-    return value.astype(np.float32) if isinstance(value, np.ndarray) else value
+    with np.errstate(over="ignore"):  # infinity is refused where it arrives
+        return value.astype(np.float32) if isinstance(value, np.ndarray) else value
 
 
 def _times(weights: Array, gain: Array, window: Window | None, shape: Shape) -> Array:

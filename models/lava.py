@@ -24,7 +24,6 @@ and netx puts one before every layer; so each layer, the first included, sees sp
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import os
 from typing import Any
@@ -34,6 +33,7 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError
 from .network import DECAY_ONE, Input, Network, Population, Projection
+from .nir import hdf5
 from .window import Window
 
 SHIFT, STATE_BITS = 6, 24  #: weights, biases and thresholds count 2^6 on the scale of the states
@@ -46,7 +46,8 @@ Shape = tuple[int, ...]
 
 def is_netx(path: str | os.PathLike[str]) -> bool:
     """Whether a file is HDF5 with the group ``layer`` of netx; a NIR file has a group ``node`` instead."""
-    with contextlib.suppress(OSError), _h5py().File(path, "r") as file:
+    h5py = hdf5()
+    with contextlib.suppress(Exception), h5py.File(path, "r") as file:  # whatever the damage leads to
         return "layer" in file
     return False
 
@@ -68,7 +69,7 @@ def read(path: str | os.PathLike[str], *, delay: int = 1, input_shape: Shape | N
     Raises :class:`AerloomError`, which names the file and the layer, for anything missing, damaged or not of this kind.
     """
     try:
-        with _h5py().File(path, "r") as file:
+        with hdf5().File(path, "r") as file:
             layers = file.get("layer", ())
             if not len(layers) or not hasattr(layers, "keys"):
                 raise AerloomError("not a netx file: it has no group 'layer' with layers; a NIR file has 'node'")
@@ -78,13 +79,6 @@ def read(path: str | os.PathLike[str], *, delay: int = 1, input_shape: Shape | N
     except Exception as e:  # h5py raises whatever the damage leads to
         damage = f"not HDF5, or damaged ({type(e).__name__}: {e})"
         raise AerloomError(f"{path}: {e if isinstance(e, AerloomError) else damage}") from None
-
-
-def _h5py() -> Any:
-    try:
-        return importlib.import_module("h5py")
-    except ImportError:
-        raise AerloomError("netx files are HDF5, and h5py is not installed: pip install aerloom[nir]") from None
 
 
 def _network(layers: Any, delay: int, shape: Shape | None) -> Network:

@@ -325,5 +325,5 @@ def test_damaged_files_say_so(data: st.DataObject, tmp_path_factory: pytest.Temp
 
 def test_without_h5py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(AerloomError, match=r"pip install aerloom\[nir\]"):
+    with pytest.raises(AerloomError, match=r"pip install 'aerloom\[nir\]"):
         lava.read(tmp_path / "net.net")
