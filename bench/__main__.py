@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from aerloom.host import encode  # noqa: E402
 from aerloom.models import golden  # noqa: E402
 from aerloom.models.fabric import Fabric  # noqa: E402
 from aerloom.models.quantize import quantize  # noqa: E402
+from aerloom.models.semantics import Semantics  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -131,6 +133,33 @@ def _cpu(simulation: Any) -> float:
     return time.process_time() + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+def bench_frameworks() -> dict[str, Any]:
+    """Spikes that differ from those of the frameworks, by recording (tests/frameworks), read from the exported file."""
+    folder = Path(__file__).parent.parent / "tests/frameworks/recordings"
+    out: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as archive:
+            about = json.loads(str(archive["about"]))
+            spikes = [archive[name] for name in sorted(n for n in archive.files if n.startswith("spikes_"))]
+            inputs = archive["input"]
+        row: dict[str, Any] = {"framework": f"{about['framework']} {about['version']}", "network": about["layers"]}
+        overrides = {k: v for k, v in about["overrides"].items() if k in Semantics.__dataclass_fields__}
+        if not (file := path.with_suffix(".nir")).exists():
+            row["file"] = "none: " + str(about.get("refused", ""))[:80]
+        elif overrides != about["overrides"] or "w_rec" in about["exporter_lost"]:
+            row["file"] = "lost " + ", ".join(about["exporter_lost"])
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                net = aerloom.load(file, about["semantics"], **overrides)
+            trace, names = golden.run(net, inputs), [p.name for p in net.populations if p.spiking]
+            row["spikes"] = int(sum(s.astype(int).sum() for s in spikes))
+            row["differ"] = sum(int(np.sum(trace.spikes[n] != s.reshape(*s.shape[:2], -1)))
+                                for n, s in zip(names, spikes, strict=True))
+        out[path.stem] = row
+    return out
+
+
 def bench_lanes() -> dict[str, Any]:
     """Clock cycles of an inference of mnist at 16, 64 and 128 lanes; exact. The wider chips take minutes to build, once."""
     net = quantize(zoo("mnist"), 8).network
@@ -162,7 +191,7 @@ def zoo_samples(name: str, count: int) -> Any:
     return values[:count], labels[:count]
 
 
-BENCHES = {"golden": bench_golden, "engines": bench_engines, "lanes": bench_lanes}
+BENCHES = {"golden": bench_golden, "engines": bench_engines, "lanes": bench_lanes, "frameworks": bench_frameworks}
 
 
 def versions() -> dict[str, str]:

@@ -50,6 +50,8 @@ def _add(graph: Graph, prefix: str, module: Any, last: str) -> str:
     name = prefix.rstrip(".") or "layer"
     if (node := layer(name, module)) is None:
         maker = next((NEURONS[kind] for kind in kinds if kind in NEURONS), None)
+        if maker is None and any("ReLU" in kind for kind in kinds):
+            raise AerloomError(f"{name} ({kinds[0]}): this is no spiking network; aerloom.convert makes one of it")
         if maker is None:
             raise AerloomError(f"{name} ({kinds[0]}): aerloom knows no such layer; give the layers in their order as a "
                                "Sequential, or export the network to NIR")

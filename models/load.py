@@ -85,6 +85,8 @@ def _ready(path: Path, semantics: Any, changes: dict[str, Any]) -> Network | Non
         made = Network.load(path)
     elif start == HDF5 and lava.is_netx(path):
         made = lava.read(path)
+    elif path.suffix == ".onnx":
+        raise AerloomError(f"{path}: an ONNX network does not spike; aerloom.convert makes one of it that does")
     else:
         return None
     if semantics not in (None, "lava") or changes:

@@ -123,7 +123,47 @@ def test_damaged_files(tmp_path_factory, data):
         assert "damaged.nir" in str(e) and "\n" not in str(e)
 
 
+ONES = np.ones(4)
+FIELDS = {"tau": 1e-3 * ONES, "tau_mem": 1e-3 * ONES, "tau_syn": 5e-4 * ONES, "r": 10 * ONES, "v_leak": 0 * ONES,
+          "v_threshold": ONES, "threshold": ONES, "w_in": 5 * ONES}
+
+
+@pytest.mark.parametrize("kind, fields, spiking", [
+    ("I", "r", False), ("IF", "r v_threshold", True), ("LI", "tau r v_leak", False),
+    ("LIF", "tau r v_leak v_threshold", True),
+    ("CubaLI", "tau_mem tau_syn r v_leak w_in", False), ("CubaLIF", "tau_mem tau_syn r v_leak v_threshold w_in", True),
+    ("Threshold", "threshold", True),
+])
+def test_every_neuron_of_nir(tmp_path, kind, fields, spiking):
+    """By the equations of the specification, forward Euler, written again in loops."""
+    node = {"type": kind} | {name: FIELDS[name] for name in fields.split()}
+    weights = np.random.default_rng(1).normal(0.1, 0.5, (4, 3))
+    net = load(write(tmp_path / "n.nir", PLAIN | {"n": node, "w": {"type": "Linear", "weight": weights}}, EDGES), "nir")
+    x = np.random.default_rng(0).random((1, 30, 3)) < 0.5
+    trace = golden.run(net, x, membranes=["n"])
+    v, i = np.zeros(4), np.zeros(4)
+    for t in range(30):
+        a = weights @ x[0, t]
+        if "tau_syn" in fields:
+            i = i + 0.2 * (-i + 5 * a)
+            a = i
+        if kind == "Threshold":
+            v = a
+        elif kind in ("I", "IF"):
+            v = v + 10 * a
+        else:
+            v = v + 0.1 * (-v + 10 * a)
+        s = v > 1
+        if spiking:
+            v = np.where(s, 0, v)
+            np.testing.assert_array_equal(trace.spikes["n"][0, t], s)
+        if kind != "Threshold":
+            np.testing.assert_allclose(trace.membranes["n"][0, t], v, rtol=1e-4, atol=1e-5)
+    assert net.population["n"].spiking == spiking
+
+
 @pytest.mark.parametrize("call, says", [
+    (lambda p: load(p.rename(p.with_suffix(".onnx"))), "aerloom.convert"),
     (lambda p: load(p, "brian"), "no semantics is called 'brian'; there are nir, snntorch"),
     (lambda p: load(p, "nir", dt=-1), "dt must be a time above 0"),
     (lambda p: load(p, "nir", tau=3), "semantics have no 'tau'; there are"),
