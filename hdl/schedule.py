@@ -10,7 +10,7 @@ from .emit import grant, message
 from .ledger import Ledger
 from .shapes import WRITES, layout
 from .table import Table
-from .walk import sweep
+from .walk import SWEPT, sweep
 
 __all__ = ["Schedule"]
 
@@ -88,12 +88,13 @@ class Schedule(wiring.Component):
             self.messages.payload.slot.eq(slot),
             self.messages.payload.key.eq(row.key),
             self.messages.payload.row.eq(row.row),
+            self.messages.payload.relay.eq(row.relay),
             self.grants.payload.sources.eq(row.sources),
             self.grants.payload.source_count.eq(row.source_count),
         ]
         m.d.comb += [
             getattr(self.sweeps.payload, name).eq(getattr(row, name))
-            for name in ("row", "neurons", "parameters", "each")
+            for name in SWEPT
         ]
 
         may_sweep, may_send = tokens.free & idle, credits.free & ready

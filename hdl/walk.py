@@ -1,4 +1,4 @@
-"""The walk over rows of sums: for the weights of a spike, and for the update of a population."""
+"""The walk over rows of sums: through the windows of a spike, and through a population that takes a step."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -6,17 +6,20 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..models.fabric import Fabric, Kind
-from .lookup import arrival
+from .locate import visit
 from .shapes import layout
 
-__all__ = ["Walk", "operation", "sweep", "update"]
+#: What the walk needs of a row of POPULATIONS
+SWEPT = ("row", "neurons", "parameters", "each", "repeat", "channels", "columns", "gap", "gap_line")
+
+__all__ = ["SWEPT", "Walk", "operation", "sweep", "update"]
 
 
 def sweep(fabric: Fabric) -> data.StructLayout:
     """Population ``slot`` takes a step; ``fresh``: the first of a sample."""
     row = layout(fabric.population_record)
     return data.StructLayout(
-        {name: row[name].shape for name in ("row", "neurons", "parameters", "each")}
+        {name: row[name].shape for name in SWEPT}
         | {"slot": layout(fabric.key_record)["slot"].shape, "fresh": 1}
     )
 
@@ -24,12 +27,14 @@ def sweep(fabric: Fabric) -> data.StructLayout:
 def update(fabric: Fabric) -> data.StructLayout:
     """The update of one group of ``update_lanes`` neurons: number ``group`` of population ``slot``.
 
-    ``state`` and ``parameter`` are addresses, ``mask`` tells neurons from padding, ``last`` ends the sweep.
+    ``place`` is the number that it has for others: the index of its first neuron, without the lane. ``state`` and
+    ``parameter`` are addresses, ``mask`` tells neurons from padding, ``last`` ends the sweep.
     """
     return data.StructLayout(
         {
             "state": range(fabric.rows * fabric.groups),
             "group": range(fabric.rows * fabric.groups),
+            "place": fabric.place_bits,
             "parameter": layout(fabric.population_record)["parameters"].shape,
             "mask": fabric.update_lanes,
             "slot": layout(fabric.key_record)["slot"].shape,
@@ -59,16 +64,17 @@ class Walk(wiring.Component):
 
     ::
 
-        arrivals ─► spike: rows row … row + rows − 1 ─┬─► o
+        visits ───► spike: lines of windows of rows ──┬─► o
         sweeps ───► groups of update_lanes neurons ───┘
         (after a reset: clear every row)
 
-    A spike of n rows takes n clocks and the next one follows without a gap; weights are found by adding a stride, not
-    by multiplying. A sweep starts between two spikes and holds up the next one.
+    A spike that reaches n rows in all its windows takes n clocks and the next one follows without a gap; sums and weights
+    are found by adding, not by multiplying. A sweep starts between two spikes and holds up the next one.
 
     Members
     -------
-    i : stream of arrivals
+    i : stream of visits
+        Taken with the last row of a spike.
     sweeps : stream of sweeps
     o : stream of operations
     fresh : In, one bit for each slot
@@ -78,7 +84,7 @@ class Walk(wiring.Component):
     taken, stray : Out
         A spike was taken; it named a neuron that does not exist and was dropped.
     operations : Out
-        Weights that the spike begun in this clock adds.
+        Weights in the window that is begun in this clock.
     """
 
     def __init__(self, fabric: Fabric):
@@ -86,7 +92,7 @@ class Walk(wiring.Component):
         slot = layout(fabric.key_record)["slot"].shape
         super().__init__(
             {
-                "i": In(stream.Signature(arrival(fabric))),
+                "i": In(stream.Signature(visit(fabric))),
                 "sweeps": In(stream.Signature(sweep(fabric))),
                 "o": Out(stream.Signature(operation(fabric), always_ready=True)),
                 "fresh": In(fabric.populations),
@@ -100,89 +106,144 @@ class Walk(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        fabric, o = self.fabric, self.o.payload
+        fabric, o, v = self.fabric, self.o.payload, self.i.payload
         select = exact_log2(fabric.groups)  # bits of a group's place in its row
 
-        clearing = Signal(init=1)
-        row = Signal.like(o.row)  # of the operation after this one
-        rows = Signal.like(self.i.payload.projection.rows)  # of the spike, still to walk
-        weights, stride = Signal.like(o.weights), Signal.like(self.i.payload.projection.stride)
-        job = Signal(sweep(fabric))  # of the sweep
-        neurons = Signal.like(job.neurons)  # of the sweep, still to update
-        group = Signal.like(o.update.group)
-        state = Signal.like(o.update.state)
-        last = Signal()  # group of the sweep
-        address = Signal.like(o.weights)  # of the spike's first word
-
-        m.d.comb += [o.row.eq(row), o.weights.eq(weights)]
+        clearing, row = Signal(init=1), Signal.like(o.row)
+        sweeping, visiting, walks = Signal(), Signal(), Signal()
         with m.If(clearing):
-            m.d.comb += [self.o.valid.eq(1), o.clear.eq(1)]
+            m.d.comb += [self.o.valid.eq(1), o.clear.eq(1), o.row.eq(row)]
             m.d.sync += row.eq(row + 1)
             with m.If(row == fabric.rows - 1):
                 m.d.sync += clearing.eq(0)
-        with m.Elif(neurons != 0):
-            m.d.comb += [
-                self.o.valid.eq(1),
-                o.sweep.eq(1),
-                o.row.eq(state >> select),
-                o.update.state.eq(state),
-                o.update.group.eq(group),
-                o.update.parameter.eq(job.parameters + Mux(job.each, group, 0)),
-                o.update.slot.eq(job.slot),
-                o.update.fresh.eq(job.fresh),
-                last.eq(neurons <= fabric.update_lanes),
-                o.update.last.eq(last),
-                # a row is cleared with its last group
-                o.clear.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
-            ]
-            m.d.comb += [o.update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
-            m.d.sync += [
-                group.eq(group + 1),
-                state.eq(state + 1),
-                neurons.eq(Mux(last, 0, neurons - fabric.update_lanes)),
-            ]
-        with m.Elif(rows != 0):
-            m.d.comb += [self.o.valid.eq(1), o.add.eq(1)]
-            m.d.sync += [rows.eq(rows - 1), row.eq(row + 1), weights.eq(weights + stride)]
-        with m.Elif(self.sweeps.valid):
+        with m.Elif(sweeping):
+            m.d.comb += [self.o.valid.eq(1), o.sweep.eq(1)]
+        with m.Elif(self.sweeps.valid & ~walks):
             m.d.comb += self.sweeps.ready.eq(1)
+        with m.Elif(self.i.valid), m.Switch(v.kind):
+            with m.Case(Kind.STEP):
+                m.d.comb += [self.token.valid.eq(1), self.i.ready.eq(1)]
+            with m.Case(Kind.CREDIT):
+                m.d.comb += [self.credit.valid.eq(1), self.i.ready.eq(1)]
+            with m.Default():  # SPIKE
+                late = Signal()
+                m.d.comb += late.eq(v.late & self.fresh.bit_select(v.slot, 1))
+                m.d.comb += visiting.eq(v.known & v.hits & ~late)
+                with m.If(~visiting):
+                    m.d.comb += self.i.ready.eq(1)
+                with m.If(~walks):
+                    m.d.comb += [self.taken.eq(v.first & v.known), self.stray.eq(v.first & ~v.known)]
+        m.d.comb += [self.token.payload.eq(v.slot), self.credit.payload.eq(v.slot)]
+        self._visit(m, visiting, walks)
+        self._sweep(m, sweeping, select)
+        return m
+
+    def _visit(self, m, visiting, walks):
+        """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already."""
+        o, v = self.o.payload, self.i.payload
+
+        def count(of, name):
+            """What is left of ``of``, this one included; and whether this is the last."""
+            left, later = Signal.like(of, name=f"{name}_left"), Signal.like(of, name=f"{name}_later")
+            last = Signal(name=f"{name}_last")
+            m.d.comb += [left.eq(Mux(walks, later, of)), last.eq(left == 1)]
+            return left, later, last
+
+        def start(name):
+            """Sums and weights with which something began that is still going on: at first, the spike itself."""
+            now, later = [], []
+            for of, which in ((v.row, "row"), (v.weights, "weights")):
+                held, began = Signal.like(of, name=f"{name}_{which}_held"), Signal.like(of, name=f"{name}_{which}")
+                m.d.comb += began.eq(Mux(walks, held, of))
+                now.append(began)
+                later.append(held)
+            return now, later
+
+        rows, rows_later, row_last = count(v.rows, "rows")
+        columns, columns_later, column_last = count(v.columns, "columns")
+        lines, lines_later, line_last = count(v.lines, "lines")
+        (row, weights), at_later = start("at")
+        window, window_later = start("window")
+        line, line_later = start("line")
+        begins = Signal(init=1)  # a window
+        with m.If(visiting):
+            m.d.comb += [self.o.valid.eq(1), o.add.eq(1), o.row.eq(row), o.weights.eq(weights)]
+            m.d.comb += self.operations.eq(Mux(begins, v.fanout, 0))
+            m.d.sync += [
+                walks.eq(1),
+                begins.eq(row_last),
+                rows_later.eq(rows - 1),
+                columns_later.eq(columns),
+                lines_later.eq(lines),
+            ]
+            m.d.sync += [later.eq(now) for later, now in zip(window_later + line_later, window + line, strict=True)]
+            # the next row, its weights
+            (at_row, at_weights), steps = at_later, [(v.row_x, v.weights_x, window), (v.row_y, v.weights_y, line)]
+            (next_column, next_line) = [
+                ((began[0] + by_row)[: len(row)], (began[1] + by_weights)[: len(weights)])
+                for by_row, by_weights, began in steps
+            ]
+            with m.If(~row_last):
+                m.d.sync += [at_row.eq(row + 1), at_weights.eq(weights + v.stride)]
+            with m.Else():
+                m.d.sync += rows_later.eq(v.rows)
+                with m.If(~column_last):
+                    m.d.sync += columns_later.eq(columns - 1)
+                    for later in (at_later, window_later):
+                        m.d.sync += [later[0].eq(next_column[0]), later[1].eq(next_column[1])]
+                with m.Elif(~line_last):
+                    m.d.sync += [columns_later.eq(v.columns), lines_later.eq(lines - 1)]
+                    for later in (at_later, window_later, line_later):
+                        m.d.sync += [later[0].eq(next_line[0]), later[1].eq(next_line[1])]
+                with m.Else():
+                    m.d.sync += walks.eq(0)
+                    m.d.comb += self.i.ready.eq(1)
+
+    def _sweep(self, m, sweeping, select):
+        """The groups of a population, one for each clock of ``sweeping``."""
+        fabric, update = self.fabric, self.o.payload.update
+        job = Signal(sweep(fabric))
+        neurons = Signal.like(job.neurons)  # still to update
+        group, state = Signal.like(update.group), Signal.like(update.state)
+        place, parameter = Signal.like(update.place), Signal.like(update.parameter)
+        channels, columns = Signal.like(job.channels), Signal.like(job.columns)  # left of this position, of this line
+        last, position_ends = Signal(), Signal()
+        m.d.comb += [sweeping.eq(neurons != 0), last.eq(neurons <= fabric.update_lanes), position_ends.eq(channels == 1)]
+        with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [
                 job.eq(self.sweeps.payload),
                 neurons.eq(self.sweeps.payload.neurons),
                 state.eq(self.sweeps.payload.row << select),
                 group.eq(0),
+                place.eq(0),
+                parameter.eq(self.sweeps.payload.parameters),
+                channels.eq(self.sweeps.payload.channels),
+                columns.eq(self.sweeps.payload.columns),
             ]
-        with m.Else():
-            m.d.comb += self.i.ready.eq(1)
-            p = self.i.payload.projection
-            with m.If(self.i.valid), m.Switch(self.i.payload.kind):
-                with m.Case(Kind.STEP):
-                    m.d.comb += self.token.valid.eq(1)
-                with m.Case(Kind.CREDIT):
-                    m.d.comb += self.credit.valid.eq(1)
-                with m.Default():  # SPIKE
-                    known = Signal()
-                    late = Signal()
-                    m.d.comb += [
-                        known.eq(self.i.payload.index < p.stride),
-                        address.eq(p.weights + self.i.payload.index),
-                        late.eq(p.late & self.fresh.bit_select(self.i.payload.slot, 1)),
-                        self.taken.eq(self.i.payload.first & known),
-                        self.stray.eq(self.i.payload.first & ~known),
-                    ]
-                    with m.If(known & ~late & (p.rows != 0)):
-                        m.d.comb += [
-                            self.o.valid.eq(1),
-                            o.add.eq(1),
-                            o.row.eq(p.row),
-                            o.weights.eq(address),
-                            self.operations.eq(p.fanout),
-                        ]
-                        m.d.sync += [
-                            rows.eq(p.rows - 1),
-                            row.eq(p.row + 1),
-                            weights.eq(address + p.stride),
-                            stride.eq(p.stride),
-                        ]
-        m.d.comb += [self.token.payload.eq(self.i.payload.slot), self.credit.payload.eq(self.i.payload.slot)]
-        return m
+        with m.If(sweeping):
+            m.d.comb += [
+                self.o.payload.row.eq(state >> select),
+                update.state.eq(state),
+                update.group.eq(group),
+                update.place.eq(place),
+                update.parameter.eq(parameter),
+                update.slot.eq(job.slot),
+                update.fresh.eq(job.fresh),
+                update.last.eq(last),
+                # a row is cleared with its last group
+                self.o.payload.clear.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
+            ]
+            m.d.comb += [update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
+            m.d.sync += [
+                group.eq(group + 1),
+                state.eq(state + 1),
+                neurons.eq(Mux(last, 0, neurons - fabric.update_lanes)),
+                channels.eq(Mux(position_ends, job.channels, channels - 1)),
+                parameter.eq(Mux(position_ends & job.repeat, job.parameters, parameter + job.each)),
+            ]
+            with m.If(~position_ends):
+                m.d.sync += place.eq(place + 1)
+            with m.Elif(columns != 1):
+                m.d.sync += [place.eq(place + job.gap), columns.eq(columns - 1)]
+            with m.Else():
+                m.d.sync += [place.eq(place + job.gap_line), columns.eq(job.columns)]

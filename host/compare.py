@@ -39,9 +39,12 @@ class Comparison:
 
 def accuracy(network: Network, spikes: Callable[[], Iterator[tuple[Array, Array]]], progress: Any = None) -> float:
     """Share of samples that the golden model classifies right; ``spikes`` gives chunks of spikes and labels."""
+    from ..models import fast  # here: importing numba takes a while
+
+    run: Callable[..., golden.Trace] = fast.run if fast.available and network.is_integer else golden.run
     right = total = 0
     for chunk, labels in spikes():
-        right += int(np.sum(golden.classes(network, golden.run(network, chunk)) == labels))
+        right += int(np.sum(golden.classes(network, run(network, chunk)) == labels))
         total += len(labels)
         if progress is not None:
             progress(total)

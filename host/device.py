@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -168,8 +170,8 @@ class Device:
         for part in self._placed().parts:
             if part.core is None:
                 if part.source != CLOCK:
-                    columns.append(packet(Kind.SPIKE, part.key, np.arange(part.size, dtype=np.uint32)))
-                    events.append(spikes[part.source].reshape(-1, part.size))
+                    columns.append(packet(Kind.SPIKE, part.key, part.index.astype(np.uint32)))
+                    events.append(spikes[part.source].reshape(-1, part.size)[:, part.neurons])
                 columns.append(np.array([packet(Kind.STEP, part.key, 0)]))
                 events.append(np.ones((some.shape[0] * some.shape[1], 1), np.uint8))
         event = np.concatenate(events, axis=1)
@@ -188,11 +190,12 @@ class Device:
             kind, index = fields["kind"][mine], fields["index"][mine]
             is_step = kind == Kind.STEP
             step = np.cumsum(is_step)[~is_step]  # steps that ended before each spike
-            where = step * part.size + index[~is_step]
-            if is_step.sum() != batch * steps or np.any(where >= batch * steps * part.size):
+            place = part.find(index[~is_step])
+            where = step * part.size + place
+            if is_step.sum() != batch * steps or np.any(place < 0) or np.any(where >= batch * steps * part.size):
                 raise AerloomError(f"{part.source}: the chip's answer is damaged: it does not have {batch * steps} steps")
             counts = np.bincount(where, minlength=batch * steps * part.size).reshape(batch, steps, part.size)
-            run.spikes[part.source][:, :, part.first : part.first + part.size] = counts
+            run.spikes[part.source][:, :, part.neurons] = counts
             ends = np.maximum(ends, unwrap(index[is_step].astype(np.int64), INDEX_BITS))
         run.cycles = ends.reshape(batch, steps)
         return run
@@ -215,7 +218,7 @@ class Device:
             raise AerloomError(f"{population!r} is not a population; there are {', '.join(placement.network.population)}")
         if what not in record.fields:
             raise AerloomError(f"a neuron's state has {', '.join(record.fields)}, not {what!r}")
-        values: list[int] = []
+        values = np.zeros(placement.network.population[population].size, np.int64)
         for part in placement.parts:
             if part.core is not None and part.source == population:
                 self._settle(part.core)
@@ -223,8 +226,8 @@ class Device:
                 count = part.rows * groups * self.fabric.update_lanes
                 read = self._read(part.core, Space.STATE, part.row * groups, count * chunks)
                 neurons = [record.unpack(_join(word))[what] for word in read.reshape(-1, chunks)]
-                values += neurons[: part.size]
-        return np.array(values, np.int64)
+                values[part.neurons] = np.array(neurons)[part.seat]
+        return values
 
     def weights(self, core: int, first: int, count: int) -> NDArray[np.int64]:
         """Words ``first`` … of a core's weight memory, ``(count, lanes)``."""
@@ -262,7 +265,8 @@ class Device:
 
 
 def connect(target: str = "sim", fabric: Fabric | str | None = None, **options: Any) -> Device:
-    """A :class:`Device`: ``"sim"`` is the cycle-accurate simulator. ``fabric`` is a Fabric or the name of a preset.
+    """A :class:`Device`: ``"sim"`` is the cycle-accurate simulator, ``"virtual"`` a board simulated behind its serial
+    port, and a path like ``"/dev/ttyUSB0"`` or ``"COM3"`` a board. ``fabric`` is a Fabric or the name of a preset.
 
     The targets are what installed packages offer as entry points in the group ``aerloom.links``; ``options`` are
     theirs.
@@ -270,6 +274,8 @@ def connect(target: str = "sim", fabric: Fabric | str | None = None, **options: 
     if isinstance(fabric, str):
         fabric = Fabric.preset(fabric)
     links = {e.name: e for e in importlib.metadata.entry_points(group="aerloom.links")}
+    if target not in links and (os.sep in target or re.fullmatch(r"COM\d+", target, re.IGNORECASE)):
+        target, options = "serial", {"port": target, **options}
     if target not in links:
         raise AerloomError(f"cannot connect to {target!r}; there are {', '.join(sorted(links)) or 'no links installed'}")
     return Device(links[target].load()(fabric, **options))

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.floor import Load
 from ..models.network import Network, write_whole
+from ..models.place import Placement
 
 Array = NDArray[Any]
 
@@ -121,6 +123,52 @@ def curves(
     axis.legend(frameon=False, fontsize=9, labelcolor=INK)
     axis.set_title(title, fontsize=12, color=INK, fontweight="bold")
     _plain(axis)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format="png")
+    write_whole(path, buffer.getvalue())
+
+
+def floorplan(path: str | os.PathLike[str], placement: Placement, cores: Sequence[Load], title: str = "") -> None:
+    """Draw what each core holds of its memories, and how many clock cycles of a step go where."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    fabric = placement.fabric
+    figure = Figure(figsize=(12, 1.9 + 0.42 * len(cores)), facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Any = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1, 1.3))
+    names = list(dict.fromkeys(name for core in cores for name in core.rows))
+    colours = {name: COLOURS[1 + n % (len(COLOURS) - 1)] for n, name in enumerate(names)}
+    at = [core.core for core in cores]
+
+    def bars(axis: Any, parts: Sequence[Mapping[str, float]], left: Array | None = None) -> Array:
+        """Stacked along each core's line, from ``left`` on, in the colour of the population that they are for."""
+        pale, left = left is not None, np.zeros(len(cores)) if left is None else left
+        for name in names:
+            width = np.array([sum(v for k, v in own.items() if k.rsplit(" → ")[-1] == name) for own in parts], float)
+            axis.barh(at, width, left=left, height=0.7, color=colours[name], alpha=0.45 if pale else 1, label=name)
+            left = left + width
+        return left
+
+    bars(panels[0], [core.words for core in cores])
+    panels[0].set_title(f"words of weights (of {fabric.weight_words:,})", fontsize=10, color=INK)
+    panels[0].set_xlim(0, fabric.weight_words)
+    bars(panels[1], [core.rows for core in cores])
+    panels[1].set_title(f"rows of neurons (of {fabric.rows:,})", fontsize=10, color=INK)
+    panels[1].set_xlim(0, fabric.rows)
+    bars(panels[2], [core.sweeping for core in cores], bars(panels[2], [core.adding for core in cores]))
+    busiest = max(cores, key=lambda core: core.cycles)
+    panels[2].axvline(busiest.cycles, color=COLOURS[0], linestyle=":", linewidth=1)
+    panels[2].set_title(f"clock cycles per step (core {busiest.core}: {busiest.cycles:,.0f}); pale: updates", fontsize=10,
+                        color=INK)
+    panels[0].set_yticks(at, [f"core {n}" for n in at])
+    panels[0].set_ylim(at[-1] + 0.6, at[0] - 0.6)
+    for axis in panels:
+        _plain(axis)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 8), frameon=False, fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format="png")
     write_whole(path, buffer.getvalue())

@@ -1,7 +1,7 @@
-"""Every size of the machine, and every word that moves or is stored in it.
+"""Every size of the machine, and every word that is stored in it; :mod:`aerloom.models.words` has those that move.
 
-This is the one place where a packet, a table row or a memory is declared. The hardware turns these records into
-layouts, ``place`` and the host pack the same records with NumPy or plain integers.
+This is the one place where a table row or a memory is declared. The hardware turns these records into layouts, ``place``
+and the host pack the same records with NumPy or plain integers.
 """
 
 from __future__ import annotations
@@ -10,128 +10,18 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
-from typing import Any
 
 from .errors import AerloomError
+from .record import CHUNK, Field, Record, bits_for
+from .words import AXES, CHIP, CHIP_COUNTERS, CORE_COUNTERS, COUNTER_BITS, INDEX_BITS, PACKET, SPACE, Kind, Space
 
-CHUNK = 16  # bits of configuration that one WRITE or VALUE packet carries
+__all__ = [
+    "AXES", "CHIP", "CHIP_COUNTERS", "CHUNK", "CORE_COUNTERS", "COUNTER_BITS", "INDEX_BITS", "PACKET", "PRESETS", "SPACE",
+    "Branch", "Fabric", "Field", "Kind", "Record", "Router", "Space", "bits_for", "route_record",
+]
+
 LONGEST_WORD = 256  # chunks in a word of memory that the loader counts
-
-
-def bits_for(values: int) -> int:
-    """Bits that distinguish ``values`` values; at least one, as a field of no bits has no name in a waveform."""
-    return max(1, (values - 1).bit_length())
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field of a record: ``width`` bits, two's complement where ``signed``."""
-
-    width: int
-    signed: bool = False
-
-    @property
-    def limits(self) -> tuple[int, int]:
-        """The smallest and the largest value that the field holds."""
-        if self.signed:
-            return -(1 << self.width - 1), (1 << self.width - 1) - 1
-        return 0, (1 << self.width) - 1
-
-
-class Record:
-    """Named bit fields of one word, least significant first.
-
-    ``pack`` and ``unpack`` work on Python integers of any size and, where the word fits, elementwise on NumPy arrays.
-    """
-
-    def __init__(self, **fields: int | Field) -> None:
-        self.fields = {name: f if isinstance(f, Field) else Field(f) for name, f in fields.items()}
-        self.offsets: dict[str, int] = {}
-        self.width = 0
-        for name, field in self.fields.items():
-            self.offsets[name] = self.width
-            self.width += field.width
-
-    @property
-    def chunks(self) -> int:
-        """Packets that carry one word of this record."""
-        return -(-self.width // CHUNK)
-
-    def pack(self, **values: Any) -> Any:
-        """The word with these field values, other fields zero; raises ValueError for a value that does not fit."""
-        word: Any = 0
-        for name, value in values.items():
-            field, (low, high) = self.fields[name], self.fields[name].limits
-            if isinstance(value, int) and not low <= value <= high:
-                raise ValueError(f"{name} must be in {low} … {high}, not {value}")
-            word = word | (value & (1 << field.width) - 1) << self.offsets[name]
-        return word
-
-    def unpack(self, word: Any) -> dict[str, Any]:
-        """The field values of ``word``."""
-        values = {}
-        for name, field in self.fields.items():
-            value = word >> self.offsets[name] & (1 << field.width) - 1
-            sign = 1 << field.width - 1
-            values[name] = (value ^ sign) - sign if field.signed else value
-        return values
-
-
-# --- what moves -----------------------------------------------------------------------------------------------------
-
-
-class Kind(IntEnum):
-    """What a packet is. SPIKE, STEP and CREDIT name the *source* population by ``key``, the others a node."""
-
-    NONE = 0
-    SPIKE = 1  # key: source population, index: neuron in it; one packet for each spike of a neuron
-    STEP = 2  # key: source population; all its spikes of this step are sent. On its way out: index = time stamp
-    CREDIT = 3  # key: source population; one of its listeners is ready for its next step
-    ADDRESS = 4  # key: node, index: space and address at which WRITE and READ go on
-    WRITE = 5  # key: node, index: 16 bits to store there
-    READ = 6  # key: node, index: number of 16-bit values to send back from there
-    VALUE = 7  # key: node, index: 16 bits that a READ asked for
-
-
-PACKET = Record(index=19, key=10, kind=3)
-SPACE = Record(address=15, space=4)  # what the index of an ADDRESS packet holds
-CHIP = (1 << PACKET.fields["key"].width) - 1  # the node that is the chip itself
-
-
-class Space(IntEnum):
-    """The memories that a node shows to ADDRESS packets."""
-
-    KEYS = 0  # core: what to do with packets of a key
-    PROJECTIONS = 1  # core: where the spikes of a source go
-    POPULATIONS = 2  # core: what each population needs to take a step
-    SOURCES = 3  # core: keys that are told when a population took a step
-    WEIGHTS = 4  # core
-    PARAMETERS = 5  # core: neuron parameters
-    STATE = 6  # core, read only
-    COUNTERS = 7  # every node, read only
-    ROUTES = 8  # router: to which ports the packets of a key go
-    GATES = 9  # chip: credits that the host's populations wait for
-    START = 10  # chip: any WRITE resets all but the tables, and begins at step 0
-    IDENTITY = 11  # chip, read only: digest of the Fabric
-
-
-COUNTER_BITS = 32
-CORE_COUNTERS = (
-    "spikes_in",  # spikes taken, once each however many projections they feed
-    "spikes_out",
-    "synaptic_operations",  # weights added to sums
-    "adding_cycles",  # clock cycles in which the lanes add weights
-    "stall_cycles",  # clock cycles in which a packet waits to leave
-    "saturations",  # neuron updates whose membrane or current was clipped
-    "strays",  # packets that name nothing here: counted and dropped
-    "sweeps",  # population updates
-)
-CHIP_COUNTERS = (
-    "cycles",  # clock cycles from the first packet of a run to its latest STEP on the way out
-    "strays",
-)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------
@@ -154,6 +44,7 @@ class Fabric:
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core
     projections: int = 32  #: (source, population) pairs per core
+    places: int = 64  #: rows of each of the tables that hold the geometry of convolutions: y, x and channel
     keys: int = 64  #: source populations in the whole chip, inputs first
     inputs: int = 4  #: source populations on the host's side
     sum_bits: int = 20  #: bits of the sum of one step's weights
@@ -175,6 +66,7 @@ class Fabric:
             "weight_words": 1 << SPACE.fields["address"].width,
             "parameter_rows": 1 << SPACE.fields["address"].width,
             "rows": (1 << SPACE.fields["address"].width) * self.update_lanes // self.lanes,
+            "places": 1 << SPACE.fields["address"].width,
             "keys": CHIP - 1,
             "inputs": self.keys - 1,
             "state_bits": 32,
@@ -220,17 +112,49 @@ class Fabric:
     def projection_record(self) -> Record:
         """A row of PROJECTIONS.
 
-        Neuron ``index`` of a source of ``stride`` neurons adds its weights for row ``r`` of the target, found at
-        ``weights + index + r * stride``, to sums ``row + r``. ``late``: the spikes belong to the target's next step.
+        Neuron ``index`` (below ``sources``) of a source adds its weights for row ``r`` of the target, found at
+        ``weights + index + r * stride``, to sums ``row + r``, for all ``rows`` of them. ``late``: the spikes belong to
+        the target's next step.
+
+        ``tabled``: the index has fields y, x (of ``column_bits``) and channel (of ``channel_bits``), and each of them a
+        row in LINES, COLUMNS and CHANNELS from ``y``, ``x`` and ``c`` on. What they say is added up instead of the
+        index; they also say how many lines of windows, how many windows in a line and how many rows in each window
+        there are. From line to line it is ``row_y`` sums and ``weights_y`` weights, from window to window ``row_x`` and
+        ``weights_x``: all modulo the size of the field.
         """
+        row, weights, place = bits_for(self.rows), bits_for(self.weight_words), bits_for(self.places)
         return Record(
-            weights=bits_for(self.weight_words),
+            weights=weights,
             stride=bits_for(self.weight_words + 1),
-            row=bits_for(self.rows),
+            row=row,
             rows=bits_for(self.rows + 1),
             fanout=bits_for(self.neurons + 1),
+            sources=INDEX_BITS + 1,
             slot=bits_for(self.populations),
             late=1,
+            tabled=1,
+            channel_bits=bits_for(INDEX_BITS + 1),
+            column_bits=bits_for(INDEX_BITS + 1),
+            y=place,
+            x=place,
+            c=place,
+            row_y=row,
+            weights_y=weights,
+            row_x=row,
+            weights_x=weights,
+        )
+
+    @cached_property
+    def axis_record(self) -> Record:
+        """A row of LINES, COLUMNS and CHANNELS: what a y, an x or a channel adds to the first row and weight, and how many
+        lines, windows or rows there are. ``known``: the source has it. ``fanout``, of channels alone: weights in a window.
+        """
+        return Record(
+            row=bits_for(self.rows),
+            weights=bits_for(self.weight_words),
+            count=bits_for(self.rows + 1),
+            known=1,
+            fanout=bits_for(self.neurons + 1),
         )
 
     @cached_property
@@ -243,14 +167,26 @@ class Fabric:
         """Row ``slot`` of POPULATIONS: ``neurons`` with sums from ``row`` on and ``parameters`` from there on.
 
         A step needs ``tokens`` STEPs from sources (``tokens_first`` for the very first), and sending it ``credits``
-        from listeners. ``each``: every neuron has its own parameters. A sample ends after ``steps`` steps (0: never).
+        from listeners. ``each``: every neuron has its own parameters, or with ``repeat`` every channel. ``relay``: its
+        spikes are copies, and not counted. A sample ends after ``steps`` steps (0: never).
+
+        ``channels`` groups of ``update_lanes`` neurons are at one position, and ``columns`` positions in a line; from the
+        last group of a position to the first of the next it is ``gap`` groups, at the end of a line ``gap_line``, in the
+        numbers that spikes carry.
         """
+        groups = bits_for(self.rows * self.groups + 1)
         return Record(
             key=bits_for(self.keys),
             row=bits_for(self.rows),
             neurons=bits_for(self.neurons + 1),
             parameters=bits_for(self.parameter_rows),
             each=1,
+            repeat=1,
+            relay=1,
+            channels=groups,
+            columns=groups,
+            gap=self.place_bits,
+            gap_line=self.place_bits,
             tokens=self.token_bits,
             tokens_first=self.token_bits,
             credits=self.token_bits,
@@ -259,6 +195,11 @@ class Fabric:
             source_count=bits_for(self.projections + 1),
             steps=CHUNK,
         )
+
+    @property
+    def place_bits(self) -> int:
+        """Bits of a spike's index without those of the lane in its group."""
+        return INDEX_BITS - (self.update_lanes - 1).bit_length()
 
     @cached_property
     def source_record(self) -> Record:
@@ -407,6 +348,8 @@ PRESETS = {
         # ECP5-85F class, one wide core or several
         Fabric("large", lanes=64, update_lanes=8, weight_words=4096, rows=32, parameter_rows=128),
         Fabric("wide", lanes=128, update_lanes=8, weight_words=2048, rows=16, parameter_rows=64),
+        # convolutions: room for ten thousand neurons, and for the geometry of a few layers
+        Fabric("planes", lanes=16, update_lanes=4, weight_words=4096, rows=640, parameter_rows=256, places=256),
         Fabric("quad", cores=4, lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256),
     )
 }

@@ -2,21 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from networks import networks, samples
+from networks import networks, planar, samples
 
-from aerloom import Device, Fabric, Input, Network, Population, Projection
+from aerloom import Device, Fabric, Input, Network, Population, Projection, load, quantize
 from aerloom.host.device import Run
 from aerloom.models import golden
 from aerloom.models.fabric import CHIP, PACKET, Kind, Space
-from aerloom.models.place import address, packet
+from aerloom.models.place import Placement, address, packet
+from aerloom.models.window import Window
 
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = Fabric.preset("tiny")
+ROOMY = replace(TINY, weight_words=4096, rows=1024, parameter_rows=1024, populations=10, projections=64, places=512,
+                sum_bits=20)
 HOWEVER_LONG = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def roomy(chips: Callable[..., Device], cores: int) -> Device:
+    """A chip that takes any network of the strategies; hardly optimized, as that takes long to compile."""
+    return chips(replace(ROOMY, cores=cores), optimize=1)
 
 
 def check(device: Device, network: Network, spikes: dict[str, np.ndarray], cores: int | None = None) -> Run:
@@ -37,21 +47,30 @@ def check(device: Device, network: Network, spikes: dict[str, np.ndarray], cores
     return run
 
 
-@settings(HOWEVER_LONG, max_examples=200)
-@given(data=st.data(), cores=st.sampled_from((1, 1, 2, 4)))
-def test_any_network(chips: Callable[..., Device], data: st.DataObject, cores: int) -> None:
-    network = data.draw(networks())
-    check(chips(replace(TINY, cores=cores)), network, data.draw(samples(network)))
+@pytest.mark.parametrize("strategy", [networks, planar])
+@pytest.mark.parametrize("cores, examples", [(1, 150), (2, 60), pytest.param(4, 100, marks=pytest.mark.full)])
+def test_any_network(chips: Callable[..., Device], cores: int, examples: int, strategy: Callable[..., object]) -> None:
+    device = roomy(chips, cores)
+
+    @settings(HOWEVER_LONG, max_examples=examples)
+    @given(data=st.data())
+    def some(data: st.DataObject) -> None:
+        network = data.draw(strategy())
+        assume(not Placement(network, device.fabric).problems)
+        check(device, network, data.draw(samples(network)))
+
+    some()
 
 
 @pytest.mark.parametrize("simulator", ["amaranth", "cocotb", "icarus"])
 def test_any_network_on_other_engines(chips: Callable[..., Device], simulator: str) -> None:
-    device = chips(TINY, simulator)
+    device = chips(ROOMY, simulator)
 
     @settings(HOWEVER_LONG, max_examples=6)
     @given(data=st.data())
     def some(data: st.DataObject) -> None:
-        network = data.draw(networks())
+        network = data.draw(networks() | planar())
+        assume(not Placement(network, device.fabric).problems)
         check(device, network, data.draw(samples(network)))
 
     some()
@@ -95,6 +114,71 @@ def dense(seed: int) -> Network:
             Projection("in", "out", weights(6, 20)),
         ),
     )
+
+
+def planes(delay: int = 0) -> Network:
+    """Convolution, pooling, recurrent convolution, flatten."""
+    r = np.random.default_rng(9)
+
+    def weights(*shape: int) -> np.ndarray:
+        return r.integers(-20, 30, shape).astype(np.int8)
+
+    own = Window((6, 3, 2), (3, 3), padding=(1, 1))
+    return Network(
+        (Input("in", (2, 6, 4)),),
+        (
+            Population("map", own.shape, decay_v=3800, threshold=60, bias=np.repeat(np.arange(6), 6)),
+            Population("out", (6,), decay_v=4000, threshold=r.integers(50, 90, 6)),
+        ),
+        (
+            Projection("in", "map", weights(6, 2, 3, 3), delay, Window((2, 6, 4), (3, 3), (2, 2), (1, 1))),
+            Projection("map", "map", weights(6, 1, 3, 3), 1 + delay, own),
+            Projection("map", "out", weights(6, 18), 0, None, Window(own.shape, (1, 2), (1, 2))),
+        ),
+    )
+
+
+@pytest.mark.parametrize("cores, used", [
+    (1, 1), (2, 1), (2, 2), pytest.param(4, 3, marks=pytest.mark.full), pytest.param(4, 4, marks=pytest.mark.full)])
+def test_the_cut_of_planes_changes_nothing(chips: Callable[..., Device], cores: int, used: int) -> None:
+    spikes = {"in": (np.random.default_rng(1).random((2, 7, 48)) < 0.2).astype(np.uint8)}
+    check(roomy(chips, cores), planes(), spikes, cores=used)
+
+
+@pytest.mark.parametrize("delay", [1, 2, 7, 14, 15])
+def test_delays(chips: Callable[..., Device], delay: int) -> None:
+    """Of an input and of a recurrence, in planes and flat; samples follow each other with nothing of the last one."""
+    r = np.random.default_rng(delay)
+    spikes = {"in": (r.random((3, delay + 6, 48)) < 0.2).astype(np.uint8)}
+    check(roomy(chips, 1), planes(delay), spikes)
+    net = dense(3)
+    late = [replace(q, delay=q.delay + delay * n) for n, q in enumerate(net.projections[:2])]
+    net = net.replace(projections=(*late, replace(net.projections[2], delay=delay), net.projections[3]))
+    check(roomy(chips, 1), net, {"in": (r.random((3, delay + 6, 20)) < 0.4).astype(np.uint8)})
+
+
+def test_garbage_for_planes_changes_nothing(chips: Callable[..., Device]) -> None:
+    """Indices whose channel, x or y the input does not have."""
+    device = roomy(chips, 1)
+    few = Input("in", (3, 5, 6))  # three channels and six columns: the fields have room for more
+    window = Window(few.shape, (3, 3))
+    network = Network(
+        (few,), (Population("p", (2, *window.size), threshold=3),),
+        (Projection("in", "p", np.ones((2, 3, 3, 3), np.int8), 0, window),),
+    )
+    spikes = {"in": (np.random.default_rng(5).random((1, 4, 90)) < 0.2).astype(np.uint8)}
+    expected = golden.run(network, spikes).spikes
+    placement = device.load(network, watch=["p"])
+    code = placement.parts[0].code
+    garbage = [packet(Kind.SPIKE, 0, int(code.index(*map(np.array, where)))) for where in
+               ((0, 0, 3), (4, 6, 0), (0, 7, 3), (5, 0, 0), (7, 7, 3), (100, 0, 0))]
+    words = device._encode(golden.check_spikes(network, spikes))
+    mixed = np.insert(words, [0, 0, 3, 3, 5, 9], np.array(garbage, np.uint32))
+    link = device._link
+    link.exchange(placement.start(4), 0)
+    run = device._decode(link.exchange(mixed.astype(np.uint32), 4), 1, 4)
+    np.testing.assert_array_equal(run.spikes["p"], expected["p"])
+    assert device.counters()["strays"] == len(garbage)
 
 
 def test_a_new_network_leaves_no_trace_of_the_old(chips: Callable[..., Device]) -> None:
@@ -177,3 +261,36 @@ def test_cycles_of_a_dense_layer_are_those_of_its_spikes(chips: Callable[..., De
     per_step = np.diff(run.cycles[0])
     assert own < per_step.max() <= own + 25
     assert device.counters()["adding_cycles"] == steps * 40 * n // lanes
+
+
+def test_cycles_of_a_convolution_are_those_of_its_windows(chips: Callable[..., Device]) -> None:
+    """One clock for each window that holds the spike and each row of channels, and little more."""
+    window, steps = Window((2, 6, 6), (3, 3), padding=(1, 1)), 6
+    network = Network(
+        (Input("in", window.shape),), (Population("p", (6, 6, 6), threshold=10**4),),
+        (Projection("in", "p", np.ones((6, 2, 3, 3), np.int8), 0, window),),
+    )
+    device = roomy(chips, 1)
+    device.load(network)
+    run = device.run(np.ones((1, steps, 72), np.uint8))
+    rows = -(-6 // ROOMY.lanes)
+    adding = int(window.count(np.ones((2, *window.size))).sum()) * rows
+    own = adding + 36 * rows * ROOMY.groups
+    assert own < np.diff(run.cycles[0]).max() <= own + 30
+    assert device.counters()["adding_cycles"] == steps * adding
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared is absent: no N-MNIST here")
+def test_n_mnist(chips: Callable[..., Device]) -> None:
+    """NIR's N-MNIST network on one core: no spike, membrane or count differs."""
+    with np.load(SHARED / "nmnist" / "nmnist_small.npz") as archive:
+        a = {k: archive[f"test_{k}"] for k in ("t", "x", "y", "p", "offsets")}
+    network = quantize(load(SHARED / "nir/02_cnn/cnn_sinabs.nir", "sinabs", max_spikes=1), 8).network
+    device = chips(Fabric.preset("planes"), optimize=1)
+    for n in range(3):
+        at = slice(*a["offsets"][n : n + 2])
+        step = a["t"][at] // 1000
+        spikes = np.zeros((1, int(step.max()) + 1, 2, 34, 34), np.uint8)
+        spikes[0, step, a["p"][at], a["y"][at], a["x"][at]] = 1
+        check(device, network, {"input": spikes[:, :100].reshape(1, 100, -1)})

@@ -40,6 +40,8 @@ def test_quantize_then_fit_then_run(tmp_path: Path) -> None:
     assert report["bits"] == 4 and report["accuracy"]["golden"] > 0.9 and "input → hidden" in report["weights"]
     fits = json.loads(aerloom("fit", file, "--json").stdout)
     assert fits["medium"]["fits"] and not fits["tiny"]["fits"] and "weight_words" in fits["tiny"]["why"]
+    plan = json.loads(aerloom("fit", file, "--floorplan", tmp_path / "floor.png", "--json").stdout)["small"]
+    assert plan["cores"][0]["bottleneck"] == "input → hidden" and (tmp_path / "floor.png").exists()
     np.save(spikes, np.random.default_rng(0).integers(0, 2, (3, 10, 64)))
     expected = golden.run(Network.load(file), np.load(spikes)).spikes
     for on in ("sim", "golden"):

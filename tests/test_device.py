@@ -91,7 +91,7 @@ def test_refuses(chips: Callable[..., Device]) -> None:
         (lambda: device.load(network(), watch=["in"]), "'in' is not a population"),
         (lambda: device.load(network(), cores=2), "has 1 cores; 2 cannot be used"),
         (lambda: connect("sim", "huge"), "no Fabric is called 'huge'; there are tiny"),
-        (lambda: connect("moon"), "cannot connect to 'moon'; there are sim"),
+        (lambda: connect("moon"), "cannot connect to 'moon'; there are serial, sim, virtual"),
         (lambda: connect("sim", TINY, engine="moon"), "no simulation engine 'moon'"),
     ):
         with pytest.raises(AerloomError, match=says):

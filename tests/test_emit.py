@@ -13,14 +13,20 @@ from tests.wrap import TOY, Plain, many, packet, rows, talk
 FABRICS = pytest.mark.parametrize("fabric", [TOY, dataclasses.replace(TOY, update_lanes=1)], ids=["2", "1"])
 
 
+def place(group):
+    """Where a group is, for others."""
+    return 3 * group + 1
+
+
 def sweep(slot, row, groups, fabric):
     """The spikes of a sweep, group by group, as Neurons gives them."""
-    update = {"slot": slot, "parameter": 0, "mask": 0, "fresh": 0}
+    update = {"slot": slot, "parameter": 0, "mask": 0, "fresh": 0, "place": 0}
     return [
         {
             "spikes": spikes,
             "clipped": 0,
-            "update": update | {"state": row * fabric.groups + n, "group": n, "last": int(n == len(groups) - 1)},
+            "update": update
+            | {"state": row * fabric.groups + n, "group": n, "place": place(n), "last": int(n == len(groups) - 1)},
         }
         for n, spikes in enumerate(groups)
     ]
@@ -29,7 +35,9 @@ def sweep(slot, row, groups, fabric):
 def sent(key, groups):
     """The packets that they become."""
     lanes = len(groups[0])
-    spikes = [n * lanes + lane for n, group in enumerate(groups) for lane in range(lanes) for _ in range(group[lane])]
+    spikes = [
+        place(n) * lanes + lane for n, group in enumerate(groups) for lane in range(lanes) for _ in range(group[lane])
+    ]
     return [packet(Kind.SPIKE, key, n) for n in spikes] + [packet(Kind.STEP, key)]
 
 
@@ -48,30 +56,35 @@ def test_what_was_kept_is_sent_while_others_sweep(engine, fabric, stall):
     r = random.Random(1)
     regions, keys = [(0, 1), (1, 2), (3, 2)], [5, 0, 10]  # first row and number of rows, key of each population
     pending = {}
-    with open_engine(Plain(Emit(fabric)), engine, stall=stall) as simulation:
+    with open_engine(Plain(Emit(fabric), events=["counts"]), engine, stall=stall) as simulation:
         for _ in range(many(engine, 300)):
             sweeping = r.choice([slot for slot in range(3) if slot not in pending])
             row, count = regions[sweeping]
             groups = random_groups(r, r.randint(1, count * fabric.groups), fabric)
             send, expect, packets, done = {"i": sweep(sweeping, row, groups, fabric)}, {"swept": 1}, [], []
+            counted = 0
             if len(pending) == 2 or (pending and r.random() < 0.5):
                 done = r.sample(list(pending), r.randint(1, len(pending)))
-                send["jobs"] = [{"slot": slot, "key": keys[slot], "row": regions[slot][0]} for slot in done]
+                send["jobs"] = [
+                    {"slot": slot, "key": keys[slot], "row": regions[slot][0], "relay": slot == 1} for slot in done
+                ]
                 packets = [p for slot in done for p in sent(keys[slot], pending.pop(slot))]
                 expect |= {"o": len(packets), "sent": len(done)}
+                counted = sum(p["kind"] == Kind.SPIKE and p["key"] != keys[1] for p in packets)
             pending[sweeping] = groups
-            assert talk(simulation, send, expect, drain=3) == {"o": packets, "swept": [sweeping], "sent": done}
+            assert talk(simulation, send, expect, drain=3) == {
+                "o": packets, "swept": [sweeping], "sent": done, "counts": [1] * counted}
 
 
 @FABRICS
 def test_packets_leave_without_a_gap(engine, fabric):
     r = random.Random(2)
-    with open_engine(Plain(Emit(fabric)), engine) as simulation:
+    with open_engine(Plain(Emit(fabric), events=["counts"]), engine) as simulation:
 
         def clocks(groups):
             talk(simulation, {"i": sweep(0, 0, groups, fabric)}, {"swept": 1})
             before = simulation.cycles
-            talk(simulation, {"jobs": [{"slot": 0, "key": 0, "row": 0}]}, {"o": len(sent(0, groups))})
+            talk(simulation, {"jobs": [{"slot": 0, "key": 0, "row": 0, "relay": 0}]}, {"o": len(sent(0, groups))})
             return simulation.cycles - before
 
         none = [0] * fabric.update_lanes

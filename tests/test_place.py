@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import networks, planar
 
 from aerloom import AerloomError, Fabric, Input, Network, Population, Projection, place
 from aerloom.models.fabric import PACKET, PRESETS, Field, Record
-from aerloom.models.place import CLOCK, host_order, signed_bits, split, sum_range
+from aerloom.models.order import plan
+from aerloom.models.place import CLOCK, Placement, host_order, signed_bits, split, sum_range
+from aerloom.models.window import Window
 
 TINY = Fabric.preset("tiny")
 
@@ -80,7 +83,7 @@ def test_the_proof_is_tight() -> None:
     ({"rows": 1}, chain(0, 0), "rows 2, and the Fabric has 1"),
     ({"projections": 1}, chain(0, 0), "projections 2, and the Fabric has 1"),
     ({"state_bits": 12}, chain(0), "state_bits 18, and the Fabric has 12"),
-    ({}, chain(2), "in → p0: delay 2 is not possible in hardware yet"),
+    ({}, chain(15, size=9), "rows 45, and the Fabric has 16"),  # the delay line: 14 copies of three rows
 ])
 def test_says_what_does_not_fit(change: dict[str, int], network: Network, says: str) -> None:
     with pytest.raises(AerloomError, match=says):
@@ -113,26 +116,86 @@ def test_inputs_are_sent_in_an_order_that_cannot_wait_for_itself() -> None:
     assert host_order(net) == ["now", "late"]
 
 
-def test_delays_that_wait_for_each_other_are_refused() -> None:
+def test_delays_that_wait_for_each_other_get_a_delay_line() -> None:
     w = np.ones((1, 1), np.int8)
     net = Network(
         (Input("in", (1,)),), (Population("a", (1,)), Population("b", (1,))),
         (Projection("in", "a", w), Projection("a", "b", w), Projection("in", "b", w, 1)),
     )
-    with pytest.raises(AerloomError, match="would wait for each other"):
-        place(net, TINY)
+    made = plan(net)
+    assert [made.held[q] for q in net.projections] == [0, 0, 1] and not any(made.late.values())
+    assert made.order == [CLOCK, "in"]
+    assert [(part.source, part.stages) for part in place(net, TINY).parts] == [
+        ("clock", 0), ("in", 0), ("a", 0), ("b", 0), ("in delayed", 1)]
+
+
+@given(networks())
+def test_a_delay_is_what_a_line_holds_and_the_step_between(network: Network) -> None:
+    made = plan(network)
+    assert all(made.held[q] + made.late[q] == q.delay for q in network.projections)
+    assert set(made.order) - {CLOCK} == {i.name for i in network.inputs}
 
 
 @pytest.mark.parametrize("cores", range(1, 9))
 def test_every_neuron_has_one_place(cores: int) -> None:
     placement = place(chain(0, 0, size=29), dataclasses.replace(TINY, cores=cores))
     for name in ("p0", "p1"):
-        parts = sorted((p for p in placement.parts if p.source == name), key=lambda p: p.first)
-        assert [p.first for p in parts] == np.cumsum([0] + [p.size for p in parts]).tolist()[:-1]
-        assert sum(p.size for p in parts) == 29
+        assert sorted(np.concatenate([p.neurons for p in placement.parts if p.source == name])) == list(range(29))
     for core in placement.cores:
         rows = [r for p in core.parts for r in range(p.row, p.row + p.rows)]
         assert len(rows) == len(set(rows)) and all(r < TINY.rows for r in rows)
+
+
+@given(planar(), st.integers(1, 4))
+def test_every_neuron_of_planes_has_one_place_and_one_index(network: Network, cores: int) -> None:
+    placement = Placement(network, dataclasses.replace(TINY, cores=cores))
+    for name, source in network.sources.items():
+        parts = [p for p in placement.parts if p.source == name]
+        assert sorted(np.concatenate([p.neurons for p in parts])) == list(range(source.size))
+        for p in parts:
+            assert len(set(p.index.tolist())) == len(set(p.seat.tolist())) == p.size
+            np.testing.assert_array_equal(p.find(p.index), np.arange(p.size))
+            assert p.find(np.array([p.indices, 1 << 18])).tolist() == [-1, -1]
+            np.testing.assert_array_equal(p.grid.seats.reshape(-1)[p.seat], p.neurons)
+    for core in placement.cores:
+        rows = [r for p in core.parts for r in range(p.row, p.row + p.rows)]
+        assert len(rows) == len(set(rows)) == core.rows
+
+
+def test_weights_stay_shared() -> None:
+    """A convolution stores its kernel once per core, however many positions and parts there are."""
+    window = Window((3, 9, 9), (3, 3), padding=(1, 1))
+    net = Network(
+        (Input("in", window.shape),), (Population("a", (6, 9, 9)), Population("b", (6, 9, 9))),
+        (Projection("in", "a", np.arange(162).reshape(6, 3, 3, 3).astype(np.int8) % 7, 0, window),
+         Projection("a", "b", np.arange(324).reshape(6, 6, 3, 3).astype(np.int8) % 5, 0,
+                    Window((6, 9, 9), (3, 3), padding=(1, 1)))),
+    )
+    rows = -(-6 // TINY.lanes)
+    for cores in (1, 3):
+        for core in Placement(net, dataclasses.replace(TINY, cores=cores)).cores:
+            assert core.words == rows * 9 * (3 + 6)
+
+
+def test_the_largest_sum_of_a_convolution_is_exact() -> None:
+    window = Window((1, 2, 2), (3, 3), padding=(1, 1))
+    q = Projection("in", "p", np.full((1, 1, 3, 3), 5, np.int8), 0, window)
+    net = Network((Input("in", (1, 2, 2), 3),), (Population("p", (1, 2, 2)),), (q,))
+    assert sum_range(net, net.populations[0]) == (0, 3 * 4 * 5)  # nine weights, but no window holds more than four
+
+
+@pytest.mark.parametrize("projections, says", [
+    ([Projection("in", "p", np.ones((4, 9), np.int8), 0, None, Window((1, 4, 4), (2, 2)))],
+     r"in → p: pooling windows of \(2, 2\) that overlap \(stride \(1, 1\)"),
+    ([Projection("in", "p", np.ones((1, 1, 1, 16), np.int8), 0, Window((1, 1, 16), (1, 16))),
+      Projection("in", "p", np.ones((1, 1, 4, 4), np.int8), 0, Window((1, 4, 4), (4, 4)))],
+     r"takes in as planes \(channels, y, x\) of \(1, 4, 4\), but in → p as \(1, 1, 16\)"),
+])
+def test_refuses_by_name(projections: list[Projection], says: str) -> None:
+    size = projections[0].shape[0]
+    net = Network((Input("in", (16,)),), (Population("p", (size,)),), tuple(projections))
+    with pytest.raises(AerloomError, match=says):
+        place(net, TINY)
 
 
 @pytest.mark.parametrize("cores", [*range(1, 10), 16, 33, 64])

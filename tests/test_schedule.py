@@ -5,6 +5,7 @@ import random
 import pytest
 
 from aerloom.hdl.schedule import Schedule
+from aerloom.hdl.walk import SWEPT
 from aerloom.models.fabric import Space
 from aerloom.sim.engine import open_engine
 from tests.wrap import TOY, Plain, many, rows, talk
@@ -44,12 +45,12 @@ class Model:
         out = {"sweeps": [], "grants": [], "messages": []}
         for n, row in enumerate(self.rows):
             if self.ready[n] and not self.credits[n]:
-                out["messages"].append({"slot": n, "key": row["key"], "row": row["row"]})
+                out["messages"].append({"slot": n} | {name: row[name] for name in ("key", "row", "relay")})
                 self.ready[n], self.credits[n] = False, row["credits"]
                 self.sending.add(n)
             if self.idle[n] and not self.tokens[n]:
                 fresh = self.steps[n] % row["steps"] == 0 if row["steps"] else self.steps[n] == 0
-                copied = {name: row[name] for name in ("row", "neurons", "parameters", "each")}
+                copied = {name: row[name] for name in SWEPT}
                 out["sweeps"].append(copied | {"slot": n, "fresh": int(fresh)})
                 out["grants"].append({name: row[name] for name in ("sources", "source_count")})
                 self.idle[n], self.tokens[n] = False, row["tokens"]
@@ -80,6 +81,7 @@ def in_order(out):
 def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall):
     r = random.Random(1)
     with open_engine(Plain(Schedule(TOY), eager=["messages"]), engine, stall=stall) as simulation:
+        talk(simulation, {}, {}, drain=70)  # a table of zeros: every population takes a step
         for _ in range(many(engine, 10)):
             table = random_rows(r, steps)
             model = Model(table)

@@ -44,6 +44,7 @@ def random_operations(r, fabric, count):
         update = {
             "state": row * fabric.groups + int(r.integers(fabric.groups)),
             "group": int(r.integers(fabric.rows * fabric.groups)),
+            "place": int(r.integers(1 << fabric.place_bits)),
             "parameter": int(r.integers(fabric.parameter_rows)),
             "mask": int(r.integers(1 << fabric.update_lanes)),
             "slot": int(r.integers(fabric.populations)),

@@ -22,34 +22,42 @@ def cleared(simulation, fabric):
     return talk(simulation, {"restart": [1]}, {"o": fabric.rows}, drain=5)["o"]
 
 
-def random_arrival(r, fabric, kind=None):
-    stride = r.randint(1, 9)
-    rows = r.randint(0, fabric.rows)
-    return {
+def random_visit(r, fabric, kind=None, dense=False):
+    p, axis = fabric.projection_record.fields, fabric.axis_record.fields
+    visit = {name: r.getrandbits(p[name].width) for name in STEPS}
+    counts = {name: 1 if dense else r.choice([1, 1, 2, r.randint(1, 5)]) for name in ("columns", "lines")}
+    return visit | counts | {
         "kind": r.choice([Kind.SPIKE] * 8 + [Kind.STEP, Kind.CREDIT]) if kind is None else kind,
-        "index": r.choice([r.randrange(stride), r.randrange(stride), stride - 1, stride, r.getrandbits(19)]),
         "slot": r.randrange(fabric.populations),
-        "projection": {
-            "weights": r.randint(0, fabric.weight_words - 1),
-            "stride": stride,
-            "row": r.randint(0, fabric.rows - max(1, rows)),
-            "rows": rows,
-            "fanout": r.randint(1, fabric.neurons),
-            "slot": 0,  # the arrival's own is meant
-            "late": r.randrange(2),
-        },
+        "rows": r.choice([1, 1, 2, r.randint(1, (1 << axis["count"].width) - 1)]),
+        "fanout": r.randint(1, fabric.neurons),
+        "late": r.randrange(2),
+        "known": int(r.random() < 0.9),
+        "hits": int(r.random() < 0.9),
         "first": r.randrange(2),
     }
 
 
-def adds(arrival, fresh, fabric):
-    """Operations (row, weights) of an arrival."""
-    p = arrival["projection"]
-    late = p["late"] and fresh >> arrival["slot"] & 1
-    if arrival["kind"] != Kind.SPIKE or arrival["index"] >= p["stride"] or late:
+STEPS = ("row", "weights", "stride", "row_x", "weights_x", "row_y", "weights_y")
+
+
+def adds(visit, fresh, fabric):
+    """Operations (row, weights) of a visit, window by window."""
+    v, fields = visit, fabric.projection_record.fields
+    rows, words = (1 << fields[name].width for name in ("row", "weights"))
+    late = v["late"] and fresh >> v["slot"] & 1
+    if v["kind"] != Kind.SPIKE or not v["known"] or not v["hits"] or late:
         return []
-    words = 1 << fabric.projection_record.fields["weights"].width
-    return [(p["row"] + n, (p["weights"] + arrival["index"] + n * p["stride"]) % words) for n in range(p["rows"])]
+    return [
+        [((v["row"] + j * v["row_y"] + i * v["row_x"] + n) % rows,
+          (v["weights"] + j * v["weights_y"] + i * v["weights_x"] + n * v["stride"]) % words) for n in range(v["rows"])]
+        for j in range(v["lines"]) for i in range(v["columns"])
+    ]  # fmt: skip
+
+
+def cycles(visit, fabric):
+    """Clocks that it takes: one for each row of each window."""
+    return max(1, sum(map(len, adds(visit, 0, fabric))))
 
 
 def random_sweep(r, fabric):
@@ -59,6 +67,11 @@ def random_sweep(r, fabric):
         "neurons": r.randint(1, (fabric.rows - row) * fabric.lanes),
         "parameters": r.randrange(fabric.parameter_rows),
         "each": r.randrange(2),
+        "repeat": r.randrange(2),
+        "channels": r.randint(1, 4),
+        "columns": r.randint(1, 3),
+        "gap": r.getrandbits(fabric.place_bits),
+        "gap_line": r.getrandbits(fabric.place_bits),
         "slot": r.randrange(fabric.populations),
         "fresh": r.randrange(2),
     }
@@ -68,14 +81,22 @@ def updates(sweep, fabric):
     """Operations (row, clear, update) of a sweep."""
     out, lanes = [], fabric.update_lanes
     rows = 1 << fabric.population_record.fields["parameters"].width
+    place = 0
     for group in range(-(-sweep["neurons"] // lanes)):
+        position, channel = divmod(group, sweep["channels"])
+        if group and channel:
+            place += 1
+        elif group:
+            place += sweep["gap"] if position % sweep["columns"] else sweep["gap_line"]
+        own = channel if sweep["repeat"] else group
         state = sweep["row"] * fabric.groups + group
         left = sweep["neurons"] - group * lanes
         last = left <= lanes
         update = {
             "state": state,
             "group": group,
-            "parameter": (sweep["parameters"] + (group if sweep["each"] else 0)) % rows,
+            "place": place % (1 << fabric.place_bits),
+            "parameter": (sweep["parameters"] + (own if sweep["each"] else 0)) % rows,
             "mask": (1 << min(left, lanes)) - 1,
             "slot": sweep["slot"],
             "fresh": sweep["fresh"],
@@ -109,23 +130,23 @@ def test_spikes_and_sweeps_become_operations(engine, fabric, stall):
         cleared(simulation, fabric)
         for _ in range(many(engine, 60)):
             fresh = r.getrandbits(fabric.populations)
-            arrivals = [random_arrival(r, fabric) for _ in range(40)]
+            visits = [random_visit(r, fabric) for _ in range(40)]
             sweeps = [random_sweep(r, fabric) for _ in range(8)]
-            spikes = [a for a in arrivals if a["kind"] == Kind.SPIKE]
-            known = [a["index"] < a["projection"]["stride"] for a in spikes]
-            added = [block for a in arrivals if (block := adds(a, fresh, fabric))]
+            spikes = [v for v in visits if v["kind"] == Kind.SPIKE]
+            windows = [adds(v, fresh, fabric) for v in visits]
+            added = [[row for window in some for row in window] for some in windows if some]
             swept = [updates(s, fabric) for s in sweeps]
             expect = {
-                "taken": [1 for a, k in zip(spikes, known, strict=True) if a["first"] and k],
-                "stray": [1 for a, k in zip(spikes, known, strict=True) if a["first"] and not k],
-                "token": [a["slot"] for a in arrivals if a["kind"] == Kind.STEP],
-                "credit": [a["slot"] for a in arrivals if a["kind"] == Kind.CREDIT],
-                "operations": [a["projection"]["fanout"] for a in arrivals if adds(a, fresh, fabric)],
+                "taken": [1 for v in spikes if v["first"] and v["known"]],
+                "stray": [1 for v in spikes if v["first"] and not v["known"]],
+                "token": [v["slot"] for v in visits if v["kind"] == Kind.STEP],
+                "credit": [v["slot"] for v in visits if v["kind"] == Kind.CREDIT],
+                "operations": [v["fanout"] for v, some in zip(visits, windows, strict=True) for _ in some],
             }
             talk(simulation, {"fresh": [fresh]}, {}, drain=3)
             total = sum(map(len, added + swept))
             counts = {name: len(items) for name, items in expect.items()} | {"o": total}
-            out = talk(simulation, {"i": arrivals, "sweeps": sweeps}, counts, drain=20)
+            out = talk(simulation, {"i": visits, "sweeps": sweeps}, counts, drain=20)
             operations = out.pop("o")
             assert out == expect
             assert len(operations) == total
@@ -137,31 +158,30 @@ def test_spikes_and_sweeps_become_operations(engine, fabric, stall):
 
 
 @FABRICS
-def test_there_is_no_gap_between_spikes(engine, fabric):
+@pytest.mark.parametrize("dense", [True, False])
+def test_there_is_no_gap_between_spikes(engine, fabric, dense):
     r = random.Random(3)
-    arrivals = [random_arrival(r, fabric) for _ in range(100)]
+    visits = [random_visit(r, fabric, dense=dense) for _ in range(100)]
     with open_engine(walk(fabric), engine) as simulation:
         cleared(simulation, fabric)
         before = simulation.cycles
-        talk(simulation, {"i": arrivals}, {})
-        total = sum(max(1, len(adds(a, 0, fabric))) for a in arrivals[:-1]) + 1  # the last is taken in its first clock
-        assert simulation.cycles - before == total
+        talk(simulation, {"i": visits}, {})
+        assert simulation.cycles - before == sum(cycles(v, fabric) for v in visits)
         sweeps = [random_sweep(r, fabric) for _ in range(20)]
         groups = sum(len(updates(s, fabric)) for s in sweeps)
-        left = len(adds(arrivals[-1], 0, fabric)) - 1
         before = simulation.cycles
-        talk(simulation, {"sweeps": sweeps}, {"o": max(0, left) + groups})
-        assert simulation.cycles - before == max(0, left) + groups + len(sweeps)
+        talk(simulation, {"sweeps": sweeps}, {"o": groups})
+        assert simulation.cycles - before == groups + len(sweeps)
 
 
 @FABRICS
 def test_a_sweep_goes_before_the_next_spike(engine, fabric):
     r = random.Random(5)
-    arrivals, sweeps = [random_arrival(r, fabric) for _ in range(50)], [random_sweep(r, fabric) for _ in range(5)]
+    visits, sweeps = [random_visit(r, fabric) for _ in range(50)], [random_sweep(r, fabric) for _ in range(5)]
     with open_engine(walk(fabric), engine) as simulation:
         cleared(simulation, fabric)
-        total = sum(len(adds(a, 0, fabric)) for a in arrivals) + sum(len(updates(s, fabric)) for s in sweeps)
-        operations = talk(simulation, {"i": arrivals, "sweeps": sweeps}, {"o": total})["o"]
+        total = sum(len(w) for v in visits for w in adds(v, 0, fabric)) + sum(len(updates(s, fabric)) for s in sweeps)
+        operations = talk(simulation, {"i": visits, "sweeps": sweeps}, {"o": total})["o"]
     assert [o["sweep"] for o in operations] == sorted((o["sweep"] for o in operations), reverse=True)
 
 
@@ -171,7 +191,6 @@ def test_a_step_waits_for_the_spikes_before_it(engine, stall):
     with open_engine(walk(TOY), engine, stall=stall) as simulation:
         cleared(simulation, TOY)
         for kind, port in ((Kind.STEP, "token"), (Kind.CREDIT, "credit")):
-            spike = random_arrival(r, TOY, Kind.SPIKE) | {"index": 0}
-            spike["projection"] |= {"row": 0, "rows": TOY.rows, "late": 0}
-            out = talk(simulation, {"i": [spike, random_arrival(r, TOY, kind)]}, {port: 1})
-            assert len(out["o"]) == TOY.rows
+            spike = random_visit(r, TOY, Kind.SPIKE) | {"rows": TOY.rows, "late": 0, "known": 1, "hits": 1}
+            out = talk(simulation, {"i": [spike, random_visit(r, TOY, kind)]}, {port: 1})
+            assert len(out["o"]) == TOY.rows * spike["columns"] * spike["lines"]

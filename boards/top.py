@@ -1,0 +1,60 @@
+"""The top of every board: a chip and its link, between the pins of a platform."""
+
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+
+from ..hdl.board import UartBoard
+from ..models.fabric import Fabric
+
+__all__ = ["Top"]
+
+#: Makes a faster clock: takes the module, the board's clock and the clock to drive, and returns a signal that is high
+#: while the new clock is steady.
+Pll = Callable[[Module, Signal, Signal], Signal]
+
+
+class Top(Elaboratable):  # type: ignore[misc]
+    """A :class:`~aerloom.hdl.board.UartBoard` on a platform of amaranth-boards that has a resource ``uart``.
+
+    Its logic is what the virtual board simulates; what is here alone are pins, clock and reset.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    clock : float
+        Hz, of the chip.
+    baud : float
+        Bits per second; its divisor must come within 2 % of it.
+    pll : callable, optional
+        Without it the chip runs at the board's own clock.
+    timeout : float
+        Seconds after which the board sends again.
+    """
+
+    def __init__(self, fabric: Fabric, clock: float, baud: float, pll: Pll | None = None, timeout: float = 0.1) -> None:
+        divisor = round(clock / baud)
+        if not divisor or abs(clock / divisor / baud - 1) > 0.02:
+            raise ValueError(f"{baud:g} baud cannot be made of {clock:g} Hz: a bit takes {clock / baud:g} clocks")
+        self.board, self.pll = UartBoard(fabric, divisor, timeout=round(timeout * clock)), pll
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.board = board = self.board
+        m.domains.sync = ClockDomain()
+        pin = platform.request(platform.default_clk, dir="-")
+        m.submodules.clock = buffer = io.Buffer("i", pin)
+        if self.pll is None:
+            steady = Signal(init=0)
+            m.d.comb += [ClockSignal("sync").eq(buffer.i), steady.eq(1)]
+        else:
+            steady = self.pll(m, buffer.i, ClockSignal("sync"))
+        m.submodules.reset = ResetSynchronizer(~steady, domain="sync")
+        uart = platform.request("uart", 0, dir={"rx": "-", "tx": "-"})
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [board.rx.eq(rx.i), tx.o.eq(board.tx)]
+        return m

@@ -1,0 +1,127 @@
+"""All of a board that is logic: a chip, its end of the link, and the wires to the host."""
+
+import hashlib
+from pathlib import Path
+
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..models import frame
+from ..models import port as port_model
+from ..models.fabric import Fabric
+from .chip import Chip
+from .port import Port
+from .uart import BYTES, Uart
+
+__all__ = ["ByteBoard", "UartBoard", "WiredBoard"]
+
+
+class ByteBoard(wiring.Component):
+    """A chip behind a line of bytes. A host that begins a session resets the chip, but for its tables.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    depth, timeout : int
+        As for :class:`~aerloom.hdl.port.Port`.
+
+    Members
+    -------
+    rx, tx : bytes
+        From and to the host; ``rx`` is always ready.
+    """
+
+    def __init__(self, fabric: Fabric, depth: int = 256, timeout: int = 1 << 20):
+        self.chip, self.depth, self.timeout = Chip(fabric), depth, timeout
+        super().__init__({"rx": In(BYTES), "tx": Out(BYTES)})
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for boards that elaborate to the same hardware, and found without elaborating them."""
+        self.chip._MustUse__used = True  # it may not have to be elaborated, which Amaranth would warn of
+        digest = hashlib.sha256(b"".join(Path(part.__file__).read_bytes() for part in (frame, port_model))).hexdigest()
+        return f"board {digest} {self.depth} {self.timeout} {self.chip.fingerprint}"
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.port = port = Port(self.depth, self.timeout)
+        m.submodules.chip = chip = ResetInserter(port.restart)(self.chip)
+        wiring.connect(m, wiring.flipped(self.rx), port.rx)
+        wiring.connect(m, port.tx, wiring.flipped(self.tx))
+        wiring.connect(m, port.o, chip.i)
+        wiring.connect(m, chip.o, port.i)
+        return m
+
+
+class UartBoard(wiring.Component):
+    """A chip behind two wires.
+
+    Parameters
+    ----------
+    fabric, depth, timeout
+        As for :class:`ByteBoard`.
+    divisor : int
+        Clocks in a bit.
+
+    Members
+    -------
+    rx, tx : pins
+    """
+
+    def __init__(self, fabric: Fabric, divisor: int, depth: int = 256, timeout: int = 1 << 20):
+        self.divisor, self.board = divisor, ByteBoard(fabric, depth, timeout)
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.board = self.board
+        m.submodules.uart = uart = Uart(self.divisor)
+        wiring.connect(m, uart.o, self.board.rx)
+        wiring.connect(m, self.board.tx, uart.i)
+        m.d.comb += [uart.rx.eq(self.rx), self.tx.eq(uart.tx)]
+        return m
+
+
+class WiredBoard(wiring.Component):
+    """A board with UART, and an adapter at the other end of its two wires, with a way around both::
+
+        rx ─┬─► adapter ══ Uart ─┬─► board
+        tx ◄┴──                ◄─┴──
+
+    Members
+    -------
+    rx, tx : bytes
+        From and to the host.
+    wires : stream of a bit
+        Do bytes pass the wires from now on?
+    """
+
+    def __init__(self, fabric: Fabric, divisor: int, timeout: int):
+        self.board, self.divisor = ByteBoard(fabric, timeout=timeout), divisor
+        super().__init__({"rx": In(BYTES), "tx": Out(BYTES), "wires": In(stream.Signature(1))})
+
+    @property
+    def fingerprint(self):
+        """Equal for boards that elaborate to the same hardware."""
+        self.board._MustUse__used = True  # as in the board's own
+        return f"wired {self.divisor} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()} {self.board.fingerprint}"
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.board = board = self.board
+        m.submodules.uart = uart = Uart(self.divisor)
+        m.submodules.adapter = adapter = Uart(self.divisor)
+        wires = Signal()
+        m.d.comb += [uart.rx.eq(adapter.tx), adapter.rx.eq(uart.tx), self.wires.ready.eq(1)]
+        with m.If(self.wires.valid):
+            m.d.sync += wires.eq(self.wires.payload)
+        with m.If(wires):
+            wiring.connect(m, wiring.flipped(self.rx), adapter.i)
+            wiring.connect(m, uart.o, board.rx)
+            wiring.connect(m, board.tx, uart.i)
+            wiring.connect(m, adapter.o, wiring.flipped(self.tx))
+        with m.Else():
+            wiring.connect(m, wiring.flipped(self.rx), board.rx)
+            wiring.connect(m, board.tx, wiring.flipped(self.tx))
+        return m

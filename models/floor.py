@@ -1,0 +1,69 @@
+"""Floorplan: what each core of a placement holds, and how long a step keeps it busy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .golden import Trace
+from .place import Core, Link, Part, Placement
+
+
+@dataclass(frozen=True)
+class Load:
+    """One core. Cycles are clock cycles per time step, expected from the spikes of a run; they leave out what overlaps."""
+
+    core: int
+    rows: dict[str, int] = field(default_factory=dict)  #: of sums, by population
+    words: dict[str, int] = field(default_factory=dict)  #: of weights, by projection
+    adding: dict[str, float] = field(default_factory=dict)  #: cycles in which the lanes add, by projection
+    sweeping: dict[str, float] = field(default_factory=dict)  #: cycles in which neurons update, by population
+
+    @property
+    def cycles(self) -> float:
+        """Cycles per step."""
+        return sum(self.adding.values()) + sum(self.sweeping.values())
+
+
+def walked(link: Link) -> NDArray[np.int64]:
+    """Words of weights that a spike of each neuron of the link's source adds, ``(neurons,)``: so many clock cycles."""
+    if link.reach is None:
+        return np.zeros(link.source.size, np.int64)
+    if link.reach.tables is None:
+        return np.full(link.source.size, link.reach.rows)
+    # a delay line copies each of its spikes on; of the stages the first stands for all
+    height = link.source.grid.height
+    y, x, c = (np.array([e.count for e in axis]) for axis in link.reach.tables)
+    y = y[: height * max(1, link.source.stages)].reshape(-1, height).sum(axis=0)
+    words = np.multiply.outer(np.multiply.outer(y, x[: link.source.grid.width]), c[: link.source.grid.channels])
+    return np.asarray(words.reshape(-1)[link.source.grid.numbers.reshape(-1) >= 0])
+
+
+def loads(placement: Placement, trace: Trace) -> list[Load]:
+    """The load of each core in use, for spikes as in ``trace`` (of :func:`aerloom.models.golden.run`)."""
+    origin = {line: part for part, line in placement.lines.items()}
+    rates = {name: spikes.mean(axis=(0, 1), dtype=float) for name, spikes in trace.spikes.items()}
+
+    def rate(part: Part) -> NDArray[np.float64]:
+        source = origin.get(part, part).source
+        return rates[source][part.neurons] if source in rates else np.zeros(part.size)
+
+    return [_load(n, core, placement, rate) for n, core in enumerate(placement.cores) if core.parts]
+
+
+def _load(n: int, core: Core, placement: Placement, rate: Callable[[Part], NDArray[np.float64]]) -> Load:
+    out = Load(n)
+    for part in core.parts:
+        out.rows[part.source] = out.rows.get(part.source, 0) + part.rows
+        out.sweeping[part.source] = out.sweeping.get(part.source, 0) + -(-part.seated // placement.fabric.update_lanes)
+    seen: set[int] = set()
+    for link in core.links:
+        name = f"{link.source.source} → {link.target.source}"
+        out.adding[name] = out.adding.get(name, 0.0) + float(walked(link) @ rate(link.source))
+        if link.reach is not None and link.weights not in seen:  # words that links share are stored once
+            seen.add(link.weights)
+            out.words[name] = out.words.get(name, 0) + len(link.reach.words)
+    return out

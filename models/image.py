@@ -1,0 +1,245 @@
+"""The image of a placed network: the packets that fill the tables and memories of a chip."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fabric import AXES, CHIP, CHUNK, Fabric, Kind, Space, route_record
+from .network import DECAY_ONE, Network, Population
+from .packets import Words, address, packet, split, store, store_chunks
+
+if TYPE_CHECKING:
+    from .place import Core, Link, Part, Placement
+
+__all__ = ["differs", "image", "neuron_values", "parameter_sets", "routes", "start"]
+
+
+def image(placement: Placement) -> Words:
+    """Packets that load the network: tables, weights and parameters."""
+    return np.concatenate([_core(placement, n) for n in range(len(placement.cores))] + [_gates(placement)])
+
+
+def start(placement: Placement, steps: int) -> Words:
+    """Packets that start afresh, with samples of ``steps`` steps (0: one that never ends)."""
+    tables = [
+        store(n, Space.POPULATIONS, 0, placement.fabric.population_record, _populations(placement, core, steps))
+        for n, core in enumerate(placement.cores)
+    ]
+    go = [address(CHIP, Space.START), packet(Kind.WRITE, CHIP, 0)]
+    return np.concatenate([*tables, np.array(go, np.uint32)])
+
+
+def routes(placement: Placement, watched: Collection[str]) -> Words:
+    """Packets that set up the routers, so that the host hears the populations named."""
+    fabric, out = placement.fabric, []
+    for router in fabric.tree():
+        record = route_record(router.ports)
+        first, last = router.branches[0].cores[0], router.branches[-1].cores[1]
+
+        def inside(core: int | None, first: int = first, last: int = last) -> bool:
+            return core is not None and first <= core < last
+
+        rows = []
+        for part in placement.parts:
+            heard = {link.target.core for link in placement.listeners(part)}
+            if part.core is not None and part.source in watched:
+                heard.add(None)
+            ports = set()
+            for core in heard:
+                if inside(core):
+                    # below another router of the source's own side, that router has seen to it
+                    own_side = inside(part.core) and router.port(core) == router.port(part.core)
+                    if not own_side or (core == part.core and _is_leaf(router, core)):
+                        ports.add(router.port(core))
+                elif inside(part.core):
+                    ports.add(0)
+            rows.append(record.pack(listeners=sum(1 << p for p in ports), home=router.port(part.core)))
+        rows += [0] * (fabric.keys - len(rows))
+        out.append(store(router.node, Space.ROUTES, 0, record, rows))
+    return np.concatenate(out)
+
+
+def _is_leaf(router: Any, core: int | None) -> bool:
+    """Whether the port to ``core`` leads to the core itself."""
+    a, b = router.branches[router.port(core) - 1].cores
+    return bool(b - a == 1)
+
+
+def _gates(placement: Placement) -> Words:
+    fabric, rows = placement.fabric, []
+    for part in placement.parts:
+        if part.core is None:
+            links = placement.listeners(part)
+            rows.append(
+                fabric.gate_record.pack(known=1, credits=len(links), credits_first=sum(link.late for link in links))
+            )
+    rows += [0] * (fabric.inputs - len(rows))
+    return store(CHIP, Space.GATES, 0, fabric.gate_record, rows)
+
+
+def _core(placement: Placement, n: int) -> Words:
+    """Everything in core ``n`` that does not depend on the run."""
+    core, fabric = placement.cores[n], placement.fabric
+    keys: list[int] = []
+    links: list[int] = []
+    sources: list[int] = []
+    for part in placement.parts:
+        mine = [link for link in core.links if link.source is part]
+        home = part.core == n
+        keys.append(
+            fabric.key_record.pack(
+                first=len(links) if mine else 0, count=len(mine), home=int(home), slot=part.slot if home else 0
+            )
+        )
+        links += [_link(link, fabric) for link in mine]
+    keys += [0] * (fabric.keys - len(keys))  # no trace of an earlier network
+    for part in core.parts:
+        sources += [fabric.source_record.pack(key=k.source.key) for k in core.links if k.target is part]
+    out = [
+        store(n, Space.KEYS, 0, fabric.key_record, keys),
+        store(n, Space.PROJECTIONS, 0, fabric.projection_record, links),
+        store(n, Space.SOURCES, 0, fabric.source_record, sources),
+    ]
+    for space, entries in zip(AXES, core.tables, strict=True):
+        out.append(store(n, space, 0, fabric.axis_record, [fabric.axis_record.pack(**vars(e)) for e in entries]))
+    row = 0
+    for part in core.parts:
+        sets = parameter_sets(placement, part)
+        out.append(store_chunks(n, Space.PARAMETERS, row, split(sets, fabric.neuron_record.chunks)))
+        row += placement.parameter_rows(part)
+    out += [_weights(n, words, at, fabric) for at, words in core.blocks]
+    return np.concatenate(out)
+
+
+def _link(link: Link, fabric: Fabric) -> int:
+    record, reach, at = fabric.projection_record, link.reach, link.source.code
+    common = {"row": link.target.row, "slot": link.target.slot, "late": int(link.late)}
+    if reach is None:  # STEPs alone; a spike is known and reaches nothing
+        return int(record.pack(**common, sources=link.source.indices))
+    common |= {"weights": link.weights, "stride": reach.stride, "sources": link.source.indices}
+    if reach.tables is None:
+        return int(record.pack(**common, rows=reach.rows, fanout=reach.fanout))
+
+    def wrapped(**values: int) -> dict[str, int]:
+        return {name: value & (1 << record.fields[name].width) - 1 for name, value in values.items()}
+
+    steps = wrapped(row_y=reach.step_y[0], weights_y=reach.step_y[1], row_x=reach.step_x[0], weights_x=reach.step_x[1])
+    y, x, c = link.tables
+    return int(record.pack(
+        **common, tabled=1, channel_bits=at.channel_bits, column_bits=at.column_bits, y=y, x=x, c=c, **steps))
+
+
+def _populations(placement: Placement, core: Core, steps: int) -> list[int]:
+    record, rows, fabric = placement.fabric.population_record, [], placement.fabric
+    lane_bits = (fabric.update_lanes - 1).bit_length()
+    source = parameter = 0
+    for part in core.parts:
+        into = [link for link in core.links if link.target is part]
+        out = placement.listeners(part)
+        at, grid = part.code, part.grid
+        channels = grid.depth * fabric.groups
+        next_position = (1 << at.channel_bits - lane_bits) - (channels - 1)
+        next_line = ((1 << at.column_bits) - (grid.width - 1) << at.channel_bits - lane_bits) - (channels - 1)
+        mode = placement.parameter_mode(part)
+        rows.append(
+            record.pack(
+                key=part.key,
+                row=part.row,
+                neurons=part.seated,
+                parameters=parameter,
+                each=int(mode != "shared"),
+                repeat=int(mode == "channel"),
+                relay=int(part.stages > 0),
+                channels=channels,
+                columns=grid.width,
+                gap=next_position,
+                gap_line=next_line,
+                tokens=len(into),
+                tokens_first=sum(not link.late for link in into),
+                credits=len(out),
+                credits_first=sum(link.late for link in out),
+                sources=source,
+                source_count=len(into),
+                steps=steps,
+            )
+        )
+        source += len(into)
+        parameter += placement.parameter_rows(part)
+    # a slot without a population waits for a token that nobody sends
+    return rows + [record.pack(tokens_first=1)] * (fabric.populations - len(rows))
+
+
+def parameter_mode(network: Network, part: Part) -> str:
+    """Who has parameters of its own: nobody ("shared"), each "channel", or each "neuron"."""
+    if part.stages:
+        return "shared"
+    p, grid = network.population[part.source], part.grid
+    padded = not grid.flat and grid.channels % grid.lanes  # lanes without a neuron are among those with one
+    if not differs(p) and not padded:
+        return "shared"
+    numbers = grid.numbers
+    own = [v for v in vars(p).values() if isinstance(v, np.ndarray)]
+    alike = not grid.flat and all(np.all(v[numbers] == v[numbers[0, 0]]) for v in own)
+    return "channel" if alike else "neuron"
+
+
+def parameter_sets(placement: Placement, part: Part) -> list[int]:
+    """The words of PARAMETERS of a part, lane after lane."""
+    network, fabric, grid = placement.network, placement.fabric, part.grid
+    record, mode = fabric.neuron_record, placement.parameter_mode(part)
+    if part.stages:
+        relay = Population(part.source, (1,), threshold=1, max_spikes=placement.max_spikes(part))
+        return [record.pack(**neuron_values(network, relay, 0))] * fabric.update_lanes
+    p, seats = network.population[part.source], grid.seats.reshape(-1)
+    count = placement.parameter_rows(part) * fabric.update_lanes
+    if mode == "shared":
+        return [record.pack(**neuron_values(network, p, 0))] * count
+    # where no neuron is, parameters of zeros keep v at 0 and send nothing
+    numbers = (seats.tolist() + [-1] * count)[:count]
+    return [record.pack(**neuron_values(network, p, n)) if n >= 0 else 0 for n in numbers]
+
+
+def _weights(core: int, words: NDArray[Any], at: int, fabric: Fabric) -> Words:
+    bits = fabric.weight_bits
+    flat = (words[:, :, None] >> np.arange(bits) & 1).astype(np.uint8).reshape(len(words), -1)  # lane 0 lowest
+    pad = -flat.shape[1] % CHUNK
+    chunks = np.packbits(np.pad(flat, ((0, 0), (0, pad))), axis=1, bitorder="little").view("<u2")
+    return store_chunks(core, Space.WEIGHTS, at, chunks)
+
+
+def differs(population: Population) -> bool:
+    """Whether neurons of a population have parameters of their own."""
+    return any(isinstance(v, np.ndarray) for v in vars(population).values())
+
+
+def neuron_values(network: Network, p: Population, neuron: int) -> dict[str, int]:
+    """Fields of ``neuron_record`` for one neuron."""
+
+    def own(value: Any) -> int:
+        return int(value[neuron] if isinstance(value, np.ndarray) else value)
+
+    low, high = network.state_range
+    return {
+        "decay_v": DECAY_ONE if p.decay_v is None else own(p.decay_v),
+        "decay_i": 0 if p.decay_i is None else own(p.decay_i),
+        "bias": own(p.bias),
+        "threshold": own(p.threshold),
+        "reset_by": own(p.reset_by),
+        "reset_to": own(p.reset_to),
+        "v0": own(p.v0),
+        "min_v": low if p.min_v is None else own(p.min_v),
+        "max_v": high if p.max_v is None else own(p.max_v),
+        "max_i": high,
+        "max_spikes": p.max_spikes if p.spiking else 0,
+        "refractory": p.refractory,
+        "shift": p.shift,
+        "filtered": int(p.decay_i is not None),
+        "bias_filtered": int(p.decay_i is not None and p.bias_at == "current"),
+        "truncate": int(p.rounding == "trunc"),
+        "reset_value": int(p.reset == "value"),
+        "reset_late": p.reset_delay,
+    }

@@ -1,0 +1,211 @@
+"""What the spikes of a part reach in another: the rows of sums, and the weights for them.
+
+The hardware walks over windows: from an index it finds the first row and the first weight in three small tables (for y, x
+and channel), then goes on by adding. What it takes for that is made here; nothing is expanded, weights stay shared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import AerloomError
+from .grid import Grid, Range
+from .network import Projection
+from .window import Window
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of LINES, COLUMNS or CHANNELS, as :attr:`Fabric.axis_record` has it."""
+
+    row: int = 0
+    weights: int = 0
+    count: int = 0
+    known: int = 1
+    fanout: int = 0
+
+
+@dataclass
+class Reach:
+    """The walk of every spike: fields as in :attr:`Fabric.projection_record`, tables (None: the index says it all)."""
+
+    words: Array  #: ``(words, lanes)`` weights
+    stride: int
+    rows: int = 0  #: without tables
+    fanout: int = 0
+    tables: tuple[list[Entry], list[Entry], list[Entry]] | None = None
+    step_y: tuple[int, int] = (0, 0)  #: sums and weights from line to line
+    step_x: tuple[int, int] = (0, 0)
+
+    @property
+    def empty(self) -> bool:
+        """No spike reaches anything."""
+        return self.tables is not None and any(not any(e.count for e in axis) for axis in self.tables)
+
+
+@dataclass
+class _Axis:
+    """Along one axis: the table, and what is added from window to window."""
+
+    entries: list[Entry] = field(default_factory=list)
+    row: int = 0
+    weights: int = 0
+
+
+def reach(q: Projection, source: Grid, target: Grid, direct: bool) -> Reach:
+    """What a projection joins; ``direct``: an index of the source is the number of its neuron."""
+    if q.window:
+        return _convolution(q, q.window, source, target)
+    if q.weights.ndim == 1 and not q.pool and (source.shape, source.flat) == (target.shape, target.flat):
+        return one_to_one(q.weights, source, target)
+    return _dense(q, source, target, direct)
+
+
+def pooled(pool: Window | None, axis: int, positions: range) -> list[int | None]:
+    """The pooled position of each position; None where no window takes it."""
+    if pool is None:
+        return list(positions)
+    out: list[int | None] = []
+    for n in positions:
+        at, rest = divmod(n + pool.padding[axis], pool.stride[axis])
+        out.append(at if rest < pool.kernel[axis] and at < pool.size[axis] else None)
+    return out
+
+
+def check_pool(q: Projection) -> None:
+    """Refuse a pool whose windows overlap."""
+    if (p := q.pool) and any(k > s or (d > 1 and k > 1)
+                             for k, s, d in zip(p.kernel, p.stride, p.dilation, strict=True)):
+        raise AerloomError(f"{q}: pooling windows of {p.kernel} that overlap (stride {p.stride}, dilation {p.dilation}) "
+                           "are not possible in hardware; pool with a stride of at least the kernel's size")
+
+
+# --- convolution
+
+
+def _axis(window: Window, axis: int, positions: list[int | None], targets: Range, row: int, weights: int) -> _Axis:
+    """The windows that hold each position: one after the other, steps of ``row`` per target and ``weights`` per place in
+    the kernel."""
+    stride, dilation, padding = window.stride[axis], window.dilation[axis], window.padding[axis]
+    common = math.gcd(stride, dilation)
+    out = _Axis([], dilation // common * row, -(stride // common) * weights)
+    for position in positions:
+        held = []
+        for k in reversed(range(window.kernel[axis])):
+            if position is None:
+                break
+            at, rest = divmod(position + padding - k * dilation, stride)
+            if not rest and targets[0] <= at < targets[1]:
+                held.append((at, k))
+        at, k = held[0] if held else (targets[0], 0)
+        out.entries.append(Entry((at - targets[0]) * row, k * weights, len(held)))
+    return out
+
+
+def _convolution(q: Projection, window: Window, source: Grid, target: Grid) -> Reach:
+    outs, per_group = q.weights.shape[0] // q.groups, q.weights.shape[1]
+    (t0, t1), lanes = target.c, target.lanes
+    blocks, channels, words = [], [], 0
+    for c in range(*source.c):
+        group = c // per_group
+        a, b = max(group * outs, t0), min((group + 1) * outs, t1)
+        if a >= b:
+            channels.append(Entry())
+            continue
+        first, end = (a - t0) // lanes, -(-(b - t0) // lanes)
+        block = np.zeros(((end - first) * lanes, *window.kernel), np.int64)
+        block[a - t0 - first * lanes : b - t0 - first * lanes] = q.weights[a:b, c % per_group]
+        blocks.append(block.reshape(end - first, lanes, -1).transpose(2, 0, 1))  # place in the kernel, row, lane
+        channels.append(Entry(first, words, end - first, 1, b - a))
+        words += end - first
+    y, x = (pooled(q.pool, 0, range(*source.y)), pooled(q.pool, 1, range(*source.x)))
+    lines = _axis(window, 0, y, target.y, target.width * target.depth, window.kernel[1] * words)
+    columns = _axis(window, 1, x, target.x, target.depth, words)
+    stored = np.concatenate(blocks, axis=1).reshape(-1, lanes) if blocks else np.zeros((0, lanes), np.int64)
+    return Reach(stored, 1, tables=(lines.entries, columns.entries, channels), step_y=(lines.row, lines.weights),
+                 step_x=(columns.row, columns.weights))
+
+
+# --- dense, flatten
+
+
+def _dense(q: Projection, source: Grid, target: Grid, direct: bool) -> Reach:
+    matrix = np.diag(q.weights) if q.weights.ndim == 1 else q.weights
+    seats = target.seats
+    fanout = int(np.count_nonzero(seats >= 0))
+    y, x = (pooled(q.pool, 0, range(*source.y)), pooled(q.pool, 1, range(*source.x)))
+    ys, xs = (sorted({n for n in axis if n is not None}) for axis in (y, x))
+    if q.pool:
+        _, height, width = (q.pool.shape[0], *q.pool.size)
+        at = np.arange(*source.c) * height * width
+        columns = np.add.outer(np.add.outer(np.array(ys, np.int64) * width, np.array(xs, np.int64)), at)
+    else:
+        columns = source.numbers
+    columns = columns.reshape(-1)
+    if direct:
+        columns = columns[columns >= 0]
+    padded = np.pad(matrix, ((0, 1), (0, 1)))  # −1 is nobody, whose weights are zero
+    words = padded[seats[:, None, :], columns[None, :, None]].astype(np.int64).reshape(-1, target.lanes)
+    if direct:
+        return Reach(words, len(columns), len(seats), fanout)
+
+    def places(axis: list[int | None], used: list[int], step: int) -> list[Entry]:
+        return [Entry() if n is None else Entry(0, used.index(n) * step, 1) for n in axis]
+
+    channels = [Entry(0, c, len(seats), 1, fanout) for c in range(source.channels)]
+    tables = places(y, ys, len(xs) * source.channels), places(x, xs, source.channels), channels
+    return Reach(words, len(columns), tables=tables)
+
+
+# --- one to one
+
+
+def one_to_one(weights: Array, source: Grid, target: Grid) -> Reach:
+    """Each neuron to the one with its number, in layers of the same planes; equal weights are stored once."""
+    lanes, numbers = target.lanes, source.numbers
+    used = numbers[numbers >= 0]
+    alike = len(set(weights[used].tolist())) == 1
+
+    def places(own: Range, others: Range, row: int, step: int) -> list[Entry]:
+        return [Entry((n - others[0]) * row, (n - own[0]) * step, 1) if others[0] <= n < others[1] else Entry()
+                for n in range(*own)]
+
+    step = 0 if alike else source.channels
+    y = places(source.y, target.y, target.width * target.depth, source.width * step)
+    x = places(source.x, target.x, target.depth, step)
+    channels = []
+    for c in range(*source.c):
+        inside = target.c[0] <= c < target.c[1]
+        at = c % lanes if alike else c - source.c[0]
+        channels.append(Entry((c - target.c[0]) // lanes, at, 1, 1, 1) if inside else Entry())
+    if alike:
+        words = np.eye(min(lanes, source.c[1]), lanes, dtype=np.int64) * int(weights[used[0]])
+    else:
+        padded = np.append(weights.astype(np.int64), 0)
+        words = np.zeros((numbers.size, lanes), np.int64)
+        lane = np.broadcast_to(np.arange(*source.c) % lanes, numbers.shape).reshape(-1)
+        words[np.arange(numbers.size), lane] = padded[numbers.reshape(-1)]
+    return Reach(words, 1, tables=(y, x, channels))
+
+
+def shifted(grid: Grid, stages: int) -> Reach:
+    """A delay line's own: each stage to the next, which starts ``grid.rows`` further on."""
+    own = one_to_one(np.ones(grid.size, np.int64), grid, grid)
+    assert own.tables is not None
+    y, x, channels = own.tables
+    lines = [Entry(e.row + (stage + 1) * grid.rows, e.weights, e.count if stage + 1 < stages else 0)
+             for stage in range(stages) for e in y]
+    lines = [e if e.count else Entry() for e in lines]
+    return Reach(own.words, own.stride, tables=(lines, x, uncounted(channels)))
+
+
+def uncounted(channels: list[Entry]) -> list[Entry]:
+    """Channels whose weights are no synaptic operations: spikes are copied, not computed."""
+    return [Entry(e.row, e.weights, e.count, e.known) for e in channels]

@@ -1,0 +1,150 @@
+"""Indices into sums and weights: every spike of every small window, against the definition of a convolution."""
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aerloom import Projection
+from aerloom.hdl.locate import Locate
+from aerloom.hdl.walk import Walk
+from aerloom.models import golden
+from aerloom.models.fabric import AXES, Kind
+from aerloom.models.grid import Code, Grid
+from aerloom.models.reach import reach
+from aerloom.models.window import Window
+from aerloom.sim.engine import open_engine
+from tests.networks import convolved, pools, windows
+from tests.wrap import TOY, Plain, many, rows, talk
+
+WINDOW = Window((2, 6, 7), (3, 3), (2, 1), (1, 1))
+FABRIC = dataclasses.replace(TOY, rows=200, weight_words=1000, places=300)
+
+
+class Ways(wiring.Component):
+    """Where a spike goes: Locate, then Walk."""
+
+    def __init__(self):
+        self.locate, self.walk = Locate(FABRIC), Walk(FABRIC)
+        members = {name: self.locate.signature.members[name] for name in ("i", "write")}
+        members |= {name: self.walk.signature.members[name] for name in ("o", "taken", "stray", "operations")}
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.locate, m.submodules.walk = locate, walk = self.locate, self.walk
+        wiring.connect(m, locate.o, walk.i)
+        for name in ("i", "write"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(locate, name))
+        wiring.connect(m, walk.o, wiring.flipped(self.o))
+        m.d.comb += [getattr(self, name).eq(getattr(walk, name)) for name in ("taken", "stray", "operations")]
+        return m
+
+
+@st.composite
+def projections(draw):
+    """Any projection that has a table, with the shapes of both ends."""
+    r = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    channels = draw(st.integers(1, 6))
+    window = draw(windows(channels))
+    pool = draw(st.none() | pools(window.shape))
+    planes = (channels, *pool.size) if pool else window.shape
+    kind = draw(st.sampled_from(["conv", "conv", "conv", "dense", "one"]))
+    if kind == "one":
+        size = int(np.prod(window.shape))
+        weights = r.integers(-50, 50, size) if draw(st.booleans()) else np.full(size, 3)
+        return Projection("a", "b", weights), window.shape, window.shape
+    if kind == "dense":
+        size = draw(st.integers(1, 9))
+        weights = r.integers(-50, 50, (size, int(np.prod(planes))))
+        return Projection("a", "b", weights, 0, None, pool), pool.shape if pool else planes, None
+    if pool and planes != window.shape:
+        pool = None
+    groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+    weights = convolved(r, window, groups, draw(st.integers(1, 7)))
+    q = Projection("a", "b", weights, 0, window, pool)
+    return q, pool.shape if pool else window.shape, (len(weights), *window.size)
+
+
+def arrival(index, projection):
+    return {"kind": Kind.SPIKE, "index": index, "slot": 0, "first": 1, "projection": projection}
+
+
+def load(simulation, way):
+    """Fill the tables from some row on; gives the projection's own row."""
+    bases = [3, 2, 1]
+    for space, entries, first in zip(AXES, way.tables, bases, strict=True):
+        values = [{"known": 0}] * first + [vars(e) for e in entries]
+        talk(simulation, {"write": rows(space, FABRIC.axis_record, values)}, {})
+    fields = FABRIC.projection_record.fields
+    steps = dict(zip(("row_y", "weights_y", "row_x", "weights_x"), (*way.step_y, *way.step_x), strict=True))
+    return {"tabled": 1, "stride": way.stride} | dict(zip("yxc", bases, strict=True)) | {
+        name: value % (1 << fields[name].width) for name, value in steps.items()
+    }
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_every_spike_reaches_what_it_should(engine, stall):
+    with open_engine(Plain(Ways(), events=["taken", "stray", "operations"]), engine, stall=stall) as simulation:
+        talk(simulation, {}, {"o": FABRIC.rows})  # a reset clears every row
+
+        @settings(max_examples=many(engine, 200), deadline=None)
+        @given(projections(), st.sampled_from((1, 1, 2, 3)), st.booleans(), st.randoms())
+        def check(made, cuts, seated, r):
+            q, planes, shape = made
+            source, target = (Grid.whole(s, n, FABRIC.lanes) for s, n in ((planes, q.shape[1]), (shape, q.shape[0])))
+            code = Code.of(source, seated)
+            numbers = source.numbers
+            y, x, c = np.nonzero(numbers >= 0)
+            index = code.index(y, x, c)
+            expected = golden.deliver(q, np.eye(q.shape[1], dtype=np.uint8), np.float64).astype(int)
+            expected = expected[numbers[numbers >= 0]]
+            operations = np.zeros(len(index), int)
+            for part in target.cut(cuts):
+                way = reach(q, source, part, False)
+                row, first = r.randint(0, FABRIC.rows - part.rows), r.randint(0, FABRIC.weight_words - len(way.words))
+                own = load(simulation, way) | {
+                    "row": row, "weights": first, "sources": int(index.max()) + 1,
+                    "channel_bits": code.channel_bits, "column_bits": code.column_bits,
+                }
+                live = part.seats >= 0
+                for n, at in enumerate(index.tolist()):
+                    out = talk(simulation, {"i": [arrival(at, own)]}, {"taken": 1}, drain=0)
+                    rest = talk(simulation, {"i": [arrival(1 << 18, own)]}, {"stray": 1})  # behind it
+                    done = [(o["row"] - row, o["weights"] - first) for o in out["o"] + rest["o"]]
+                    sums = np.zeros((part.rows, FABRIC.lanes), int)
+                    for which, word in done:
+                        assert 0 <= which < part.rows
+                        sums[which] += way.words[word]
+                    assert sums[live].tolist() == expected[n][part.seats[live]].tolist()
+                    assert not sums[~live].any()
+                    operations[n] += sum(out["operations"]) + sum(rest["operations"])
+            assert operations.tolist() == q.fanout[numbers[numbers >= 0]].tolist()
+
+        check()
+
+
+def test_cycles_of_a_spike_are_positions_times_rows(engine):
+    """Nothing more, from the first to the last of many."""
+    r = random.Random(1)
+    q = Projection("a", "b", np.ones((6, 2, 3, 3), np.int8), 0, WINDOW)
+    source, target = Grid.whole(WINDOW.shape, q.shape[1], FABRIC.lanes), Grid.whole((6, *WINDOW.size), q.shape[0], 4)
+    way = reach(q, source, target, False)
+    code = Code.of(source, False)
+    held = WINDOW.count(np.ones((2, *WINDOW.size), int)).reshape(WINDOW.shape)  # windows that hold each number
+    with open_engine(Plain(Ways(), events=["taken", "stray", "operations"]), engine) as simulation:
+        talk(simulation, {}, {"o": FABRIC.rows})
+        own = load(simulation, way) | {
+            "sources": 1 << 10, "channel_bits": code.channel_bits, "column_bits": code.column_bits}
+        spikes = [[r.randrange(n) for n in WINDOW.shape] for _ in range(200)]
+        rows_each = -(-6 // FABRIC.lanes)
+        due = [int(held[c, y, x]) * rows_each for c, y, x in spikes]
+        arrivals = [arrival(int(code.index(*map(np.array, (y, x, c)))), own) for c, y, x in spikes]
+        before = simulation.cycles
+        talk(simulation, {"i": arrivals}, {"o": sum(due)})
+        assert simulation.cycles - before <= sum(max(1, n) for n in due) + 4  # the length of the pipeline
