@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench formal clean
 
 demo: .venv/ready
 	$(BIN)/aerloom demo
@@ -20,6 +20,9 @@ lint: .venv/ready-test
 
 bench: .venv/ready-bench        # the figures of bench/results
 	$(BIN)/python -m bench
+
+formal: .venv/ready-formal      # proofs about the hardware, each beside a mistake that it finds: about three minutes
+	$(BIN)/python -m tests.formal
 
 clean:
 	rm -rf .venv build *.egg-info src/*.egg-info
@@ -38,4 +41,8 @@ clean:
 
 .venv/ready-bench: .venv/ready-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	touch $@
+
+.venv/ready-formal: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[formal]'
 	touch $@

@@ -16,7 +16,7 @@ from aerloom.models.zoo import samples
 SHARED = Path(os.environ.get("AERLOOM_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 shared = pytest.mark.skipif(not SHARED.exists(), reason="the recordings are not here (shared/data)")
 #: Several small cores, each of which can hold a whole network
-CORES = Fabric("several", cores=8, lanes=4, update_lanes=1, weight_words=1 << 15, rows=64, parameter_rows=256, keys=64)
+CORES = Fabric("several", cores=4, lanes=4, update_lanes=1, weight_words=1 << 15, rows=64, parameter_rows=256, keys=64)
 
 
 def same(device: Any, network: Network, spikes: np.ndarray, cores: int | None = None) -> Any:
@@ -39,7 +39,8 @@ def test_braille(chips: Any, file: str, semantics: dict[str, Any]) -> None:
     assert answer.spikes_per_inference["lif1.lif"] > 50
 
 
-@pytest.mark.parametrize("cores", [1, 2, 4, 8])
+@pytest.mark.full  # a chip of four cores takes minutes to build
+@pytest.mark.parametrize("cores", [1, 2, 4])
 def test_mnist_on_cores(chips: Any, cores: int) -> None:
     """The zoo's network on images of MNIST's size: the same bits however it is cut."""
     values = np.kron(samples("digits")[0][:2].reshape(-1, 8, 8), np.ones((1, 3, 3)))

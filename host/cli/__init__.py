@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from ...models.errors import AerloomError, AerloomWarning
-from . import networks, run, verify
+from . import boards, networks, run, verify
 from .common import console
 
 app = typer.Typer(
@@ -33,6 +33,9 @@ app.command()(networks.report)
 app.command()(run.fit)
 app.command()(verify.sim)
 app.command()(run.run)
+app.command()(boards.boards)
+app.command()(boards.build)
+app.command()(boards.flash)
 
 
 def main() -> None:

@@ -1,0 +1,167 @@
+"""From a Fabric and a board to a bitstream, kept by the hash of all that it was made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+from ..hdl.board import ByteBoard
+from ..models.errors import AerloomError
+from ..models.fabric import Fabric
+from . import clocks, report, tools
+from .board import Board, Resources
+from .estimate import estimate
+from .report import Report
+from .top import Top
+
+__all__ = ["build", "prepare"]
+
+#: Amaranth promises that a read of the word that is being written gives the old one, and blocks of RAM do not: so Yosys
+#: adds registers and comparators to every memory. No such read matters to a chip (tests/test_build_board.py tries it), so
+#: it may give anything.
+SCRIPT = "read_rtlil top.il\nsetparam -set COLLISION_X_MASK 1'1 t:$memrd_v2\n"
+ATTEMPTS = 4  # at slower and slower clocks
+MARGIN = 0.97  # of what the last attempt reached, as the next one is placed differently
+STEPS = ("elaborate", "synthesis", "place and route", "pack")
+Told = Callable[[str], object]
+
+
+def prepare(board: Board, fabric: Fabric, setting: clocks.Setting, baud: int) -> dict[str, bytes]:
+    """The files that Amaranth writes for a board: the design and its constraints."""
+    top = Top(fabric, setting.frequency, baud, clocks.pll(board, setting))
+    plan = board.platform_class().prepare(top, "top")
+    return {name: text.encode() if isinstance(text, str) else text for name, text in plan.files.items()}
+
+
+def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None = None, baud: int | None = None,
+          seed: int = 1, cache: Path | str | None = None, told: Told = lambda step: None) -> Report:
+    """Make a bitstream of `fabric` for `board`, and put it, its report and its logs into the folder `out`.
+
+    The chip's clock is `clock` Hz, or what timing supports. ``told`` hears which step begins. A build that was made before,
+    by the same tools, is taken from the cache.
+
+    Raises :class:`AerloomError` where a tool is missing or fails, the design does not fit, or `clock` is too fast for it.
+    """
+    out, baud = Path(out), baud or board.baud
+    if not board.family.route:
+        return _project(board, fabric, out, clock, baud, told)
+    tools.command(board.family.pack)  # comes with nextpnr, in the same version
+    versions = [tools.version(name) for name in ("yosys", board.family.route)]
+    made = cache_folder(cache) / identity(board, fabric, clock, baud, seed, versions)
+    if not (made / "aerloom.json").exists():
+        setting = clocks.fastest(board, clock or estimate(fabric, board.family).fmax, baud)
+        if clock and abs(setting.frequency - clock) > 0.05 * clock:
+            raise AerloomError(f"board {board.name} makes {setting.frequency / 1e6:.4g} MHz, but not {clock / 1e6:.4g} MHz")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(ATTEMPTS):
+            work = Path(tempfile.mkdtemp(prefix="build-", dir=made.parent))
+            try:
+                done = _attempt(board, fabric, setting, baud, seed, work, told)
+            except AerloomError as e:
+                raise AerloomError(_keep_logs(work, out, str(e))) from None
+            if done.fmax is not None and done.fmax >= setting.frequency:
+                break
+            assert done.fmax is not None
+            reached = f"{setting.frequency / 1e6:.4g} MHz is too fast for it: timing allows {done.fmax / 1e6:.4g} MHz"
+            slower = clocks.fastest(board, done.fmax * MARGIN, baud)
+            if clock or attempt == ATTEMPTS - 1:
+                raise AerloomError(_keep_logs(
+                    work, out, f"{reached}; build it with --clock {slower.frequency / 1e6:.4g}. Its slowest path: "
+                    + " → ".join(hop["at"] for hop in done.path[:1] + done.path[-1:]) + f". The log: {work / 'x'}"))
+            shutil.rmtree(work)
+            told(f"{reached}; once more at {slower.frequency / 1e6:.4g} MHz")
+            setting = slower
+        (work / "aerloom.json").write_text(json.dumps(
+            done.as_dict() | {"tools": versions, "bitstream": f"aerloom-{board.name}.{board.family.suffix}"}))
+        try:
+            os.replace(work, made)
+        except OSError:  # somebody else was faster
+            shutil.rmtree(work)
+    return _deliver(made, out)
+
+
+def cache_folder(cache: Path | str | None) -> Path:
+    return Path(cache) if cache else Path(platformdirs.user_cache_dir("aerloom")) / "boards"
+
+
+def identity(board: Board, fabric: Fabric, clock: float | None, baud: int, seed: int, versions: list[str]) -> str:
+    """Equal for builds that give the same bits."""
+    flow = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("build.py", "clocks.py", "top.py"))
+    design = ByteBoard(fabric)
+    design._MustUse__used = True  # Amaranth warns of components that nobody elaborates; this one may not have to be
+    parts = (design.fingerprint, hashlib.sha256(flow).hexdigest(), repr(board),
+             json.dumps(dataclasses.asdict(fabric)), f"{clock} {baud} {seed}", *versions)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _attempt(board: Board, fabric: Fabric, setting: clocks.Setting, baud: int, seed: int, work: Path, told: Told) -> Report:
+    family, seconds = board.family, {}
+    told("elaborate")
+    began = time.monotonic()
+    for name, text in prepare(board, fabric, setting, baud).items():
+        if name.endswith((".il", f".{family.constraints}")):
+            (work / name).write_bytes(text)
+    seconds["elaborate"] = time.monotonic() - began
+    told("synthesis")
+    (work / "top.ys").write_text(SCRIPT + "\n".join([*family.synthesis, "write_json top.json"]))
+    seconds["synthesis"] = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], work)
+    told("place and route")
+    constraints = f"top.{family.constraints}"
+    ways = {"ecp5": ["--lpf", constraints, "--textcfg", "top.config"], "gowin": ["--vopt", f"cst={constraints}"]}
+    seconds["place and route"] = tools.run(
+        family.route,
+        [*board.options, "--json", "top.json", "--report", "report.json", "--write", "routed.json", "--seed", str(seed),
+         "--freq", f"{setting.frequency / 1e6:.6f}", "--timing-allow-fail", "-q", "-l", "route.log",
+         *ways.get(family.name, ["--pcf", constraints, "--asc", "top.asc"])],
+        work,
+    )
+    told("pack")
+    bits = f"aerloom-{board.name}.{family.suffix}"
+    packing = {"ecp5": ["top.config", bits], "gowin": ["-o", bits, "routed.json"]}.get(family.name, ["top.asc", bits])
+    seconds["pack"] = tools.run(family.pack, [*board.pack_options, *packing], work)
+    facts = report.measured(board, work)
+    (work / "floor.json").write_text(json.dumps(facts.pop("placed")))
+    for name in ("top.json", "routed.json", "top.il", "top.asc", "top.config"):  # tens of megabytes
+        (work / name).unlink(missing_ok=True)
+    return Report(board=board.name, device=board.device, fabric=dataclasses.asdict(fabric), clock=setting.frequency,
+                  baud=baud, have=board.resources, seconds={k: round(v, 1) for k, v in seconds.items()}, **facts)
+
+
+def _keep_logs(work: Path, out: Path, message: str) -> str:
+    """The message, with the logs where it says they are: in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for log in work.glob("*.log"):
+        shutil.copy(log, out)
+    shutil.rmtree(work, ignore_errors=True)
+    return message.replace(f"{work}{os.sep}x", str(out / "route.log")).replace(str(work), str(out))
+
+
+def _deliver(made: Path, out: Path) -> Report:
+    out.mkdir(parents=True, exist_ok=True)
+    for path in made.iterdir():
+        if path.suffix != ".ys":
+            shutil.copy(path, out)
+    return Report.from_dict(json.loads((out / "aerloom.json").read_text()))
+
+
+def _project(board: Board, fabric: Fabric, out: Path, clock: float | None, baud: int, told: Told) -> Report:
+    """A Vivado project: everything but the bitstream."""
+    told("elaborate")
+    setting = clocks.fastest(board, clock or estimate(fabric, board.family).fmax, baud)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in prepare(board, fabric, setting, baud).items():
+        (out / name).write_bytes(text)
+    guess = estimate(fabric, board.family)
+    made = Report(board=board.name, device=board.device, fabric=dataclasses.asdict(fabric), clock=setting.frequency,
+                  baud=baud, fmax=None, used=Resources(**dataclasses.asdict(guess.used)), have=board.resources)
+    (out / "aerloom.json").write_text(json.dumps(made.as_dict()))
+    return made

@@ -1,0 +1,56 @@
+"""Lattice ECP5: the family that free tools know best, and the one that this project is tuned for."""
+
+from ..models.fabric import Fabric
+from .board import Board, Family, Resources
+
+ECP5 = Family(
+    "ecp5",
+    synthesis=("synth_ecp5 -top top",),
+    route="nextpnr-ecp5", pack="ecppack", suffix="bit", constraints="lpf",
+    shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),
+    cells={"lut": ("TRELLIS_COMB",), "ff": ("TRELLIS_FF",), "bram": ("DP16KD",), "dsp": ("MULT18X18D",)},
+)
+
+#: Of the dies. The 12F is a 25F under another name, and free tools use all of it.
+SIZES = {"12": Resources(24288, 24288, 56, 28), "25": Resources(24288, 24288, 56, 28),
+         "45": Resources(43848, 43848, 108, 72), "85": Resources(83640, 83640, 208, 156)}
+
+#: 32 of the 56 blocks of a 25F hold weights; of the preset `medium`, whose weights alone take 64, it has room for half.
+HALF = Fabric("ecp5-25", lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256)
+FABRICS = {"12": HALF, "25": HALF, "45": Fabric.preset("medium"), "85": Fabric.preset("medium")}
+
+
+def ulx3s(size: str) -> Board:
+    return Board(
+        f"ulx3s-{size}f", f"Radiona ULX3S {size}F", ECP5, f"LFE5U-{size}F-6BG381C",
+        f"amaranth_boards.ulx3s:ULX3S_{size}F_Platform", 25e6, SIZES[size], FABRICS[size],
+        options=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), pack_options=("--compress",),
+        flash=(("openFPGALoader", "-b", "ulx3s", "{}"), ("fujprog", "{}")),
+    )
+
+
+def orangecrab(size: str) -> Board:
+    return Board(
+        f"orangecrab-{size}f", f"OrangeCrab r0.2 {size}F", ECP5, f"LFE5U-{size}F-8MG285C",
+        f"aerloom.boards.platforms:OrangeCrab{size}F", 48e6, SIZES[size], FABRICS[size],
+        options=(f"--{size}k", "--package", "CSFBGA285", "--speed", "8"),
+        pack_options=("--compress", "--freq", "38.8"),
+        flash=(("openFPGALoader", "-b", "orangeCrab", "{}"), ("dfu-util", "-a", "0", "-D", "{}")),
+        uart="3.3 V serial adapter: its TX to IO0, its RX to IO1",
+    )
+
+
+def colorlight(name: str, size: str) -> Board:
+    return Board(
+        f"colorlight-{name}", f"Colorlight {name} on its extension board", ECP5, f"LFE5U-{size}F-6BG381C",
+        f"aerloom.boards.platforms:Colorlight{name.upper()}", 25e6, SIZES[size], FABRICS[size],
+        options=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), pack_options=("--compress",),
+        flash=(("openFPGALoader", "-b", f"colorlight-{name}", "{}"), ("ecpdap", "program", "{}")), baud=115200,
+    )
+
+
+BOARDS = (
+    *map(ulx3s, SIZES),
+    orangecrab("25"), orangecrab("85"),
+    colorlight("i5", "25"), colorlight("i9", "45"),
+)

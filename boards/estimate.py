@@ -1,0 +1,153 @@
+"""What a Fabric will take of a device, and how fast it will be: predicted, from builds that were measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp, log
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ..models.fabric import AXES, Fabric, route_record
+from .board import Family, Resources
+
+__all__ = ["POINTS", "Estimate", "Memory", "errors", "estimate", "memories"]
+
+POINTS = Path(__file__).parent / "calibration.json"  # python -m aerloom.boards.calibrate writes it
+UNKNOWN = 0.5  # the error where nothing is known
+LINK_DEPTH = 256  # words that the port keeps each way
+MULTIPLIERS = {"ecp5": 4, "gowin": 4, "ice40up": 4, "ice40hx": 0, "xc7": 4}  # for each neuron that is updated in a clock
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`count` memories of `words` words of `bits` bits."""
+
+    name: str
+    count: int
+    bits: int
+    words: int
+
+    def blocks(self, family: Family) -> int:
+        """Blocks of RAM that one of them takes; 0 where it is smaller when made of look-up tables or flip-flops."""
+        blocks = min(-(-self.bits // bits) * -(-self.words // words) for bits, words in family.shapes)
+        if family.lutram:
+            choice = self.bits * max(0, (self.words - 1).bit_length() - 4)  # among the small memories
+            small = self.tables * 4 + choice < blocks * family.block_cost
+        else:
+            small = self.bits * self.words <= family.block_cost * blocks
+        return 0 if small else blocks
+
+    @property
+    def tables(self) -> int:
+        """Small memories of 16 words of 4 bits that one of them takes."""
+        return -(-self.bits // 4) * -(-self.words // 16)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Prediction, and how wrong it was at worst for builds that it did not know: 0.1 is 10 %."""
+
+    used: Resources
+    fmax: float
+    lut_error: float
+    fmax_error: float
+
+
+def memories(fabric: Fabric) -> Iterator[Memory]:
+    """Every memory of a board."""
+    f, cores, lanes = fabric, fabric.cores, fabric.cores * fabric.lanes
+    groups = f.rows * f.groups
+    axis = f.axis_record
+    yield Memory("weights", lanes, f.weight_bits, f.weight_words)
+    yield Memory("sums", lanes, f.sum_bits, f.rows)
+    yield Memory("parameters", cores * f.update_lanes, f.neuron_record.width, f.parameter_rows)
+    yield Memory("state", cores * f.update_lanes, f.state_record.width, groups)
+    yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
+    for name, record, words in (("keys", f.key_record, f.keys), ("projections", f.projection_record, f.projections),
+                                ("populations", f.population_record, f.populations),
+                                ("sources", f.source_record, f.projections)):
+        yield Memory(name, cores, record.width, words)
+    for space in AXES:  # a line or a column has no fanout
+        unused = 0 if space is AXES[-1] else axis.fields["fanout"].width
+        yield Memory(space.name.lower(), cores, axis.width - unused, f.places)
+    for router in f.tree():
+        yield Memory("routes", router.ports, route_record(router.ports).width, f.keys)
+    yield Memory("link", 2, 32, LINK_DEPTH)
+
+
+def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
+    """LUTs, flip-flops and ns of a clock cycle, in proportion: of what each part was found to take on an ECP5."""
+    f = fabric
+    adder, membrane = f.sum_bits, f.state_bits
+    small = [(m, m.count) for m in memories(f) if not m.blocks(family)]
+    lut = (2350 + 600 * sum(router.ports for router in f.tree())
+           + f.cores * (2500 + 7 * f.projection_record.width + 50 * f.populations
+                        + f.lanes * (4.5 * adder + 30) + f.update_lanes * (64 * membrane + 200)))
+    ff = (1500 + 130 * sum(router.ports for router in f.tree())
+          + f.cores * (900 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
+                       + f.lanes * (1.5 * adder) + f.update_lanes * (33 * membrane + 100)))
+    for memory, count in small:
+        if family.lutram:
+            lut += 6 * memory.tables * count
+        else:
+            ff += memory.bits * memory.words * count
+            lut += memory.bits * memory.words * count * 0.8
+    # the slowest path: long division by the threshold, then the reset
+    period = 8 + 4.5 * f.spike_bits + 0.35 * membrane
+    if not family.lutram:  # a logic cell holds one of each, and they rarely share it
+        lut += 0.6 * ff
+    return lut, ff, period
+
+
+@lru_cache
+def points() -> dict[str, list[dict[str, Any]]]:
+    out: dict[str, list[dict[str, Any]]] = json.loads(POINTS.read_text()) if POINTS.exists() else {}
+    return out
+
+
+def scales(family: Family, known: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """What :func:`shape` is to be multiplied by, for a family of which some builds are known."""
+    if not known:
+        return 1.0, 1.0, 1.0
+    luts, ffs, periods = [], [], []
+    for point in known:
+        lut, ff, period = shape(Fabric(**point["fabric"]), family)
+        luts.append(log(point["used"]["lut"] / lut))
+        ffs.append(log(point["used"]["ff"] / ff))
+        if point["fmax"]:  # there is none where the design did not fit, or was not routed
+            periods.append(log(1e9 / point["fmax"] / period))
+    return exp(fmean(luts)), exp(fmean(ffs)), exp(fmean(periods)) if periods else 1.0
+
+
+def predict(fabric: Fabric, family: Family, known: Sequence[dict[str, Any]]) -> tuple[Resources, float]:
+    by, size = scales(family, known), shape(fabric, family)
+    used = Resources(
+        lut=round(size[0] * by[0]), ff=round(size[1] * by[1]),
+        bram=sum(m.blocks(family) * m.count for m in memories(fabric)),
+        dsp=fabric.cores * fabric.update_lanes * MULTIPLIERS[family.name],
+    )
+    return used, 1e9 / (size[2] * by[2])
+
+
+def errors(family: Family) -> tuple[float, float]:
+    """The worst relative errors of LUTs and Fmax for a build, predicted from all the others; 50 % without others."""
+    known = points().get(family.name, [])
+    lut, fmax = [], []
+    for n, point in enumerate(known):
+        others = known[:n] + known[n + 1 :]
+        used, speed = predict(Fabric(**point["fabric"]), family, others)
+        if others:
+            lut.append(abs(used.lut / point["used"]["lut"] - 1))
+        if point["fmax"] and any(other["fmax"] for other in others):
+            fmax.append(abs(speed / point["fmax"] - 1))
+    return max(lut, default=UNKNOWN), max(fmax, default=UNKNOWN)
+
+
+def estimate(fabric: Fabric, family: Family) -> Estimate:
+    """What `fabric` will take on a family of devices, in a moment."""
+    used, fmax = predict(fabric, family, points().get(family.name, []))
+    return Estimate(used, fmax, *errors(family))

@@ -1,0 +1,134 @@
+"""Does a network fit on a board, what would it take, and how fast would it be: before anything is built."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..models.errors import AerloomError
+from ..models.fabric import Fabric
+from ..models.floor import walked
+from ..models.golden import Trace
+from ..models.network import Network
+from ..models.place import Placement
+from . import clocks
+from .board import Board, Resources
+from .catalogue import find
+from .estimate import estimate, memories
+
+__all__ = ["Fit", "fit_on", "grown"]
+
+ACTIVITY = 0.05  # spikes per neuron and step, where nothing is known
+STEPS = 25
+OVERHEAD = 60  # clock cycles of a step that are neither additions nor updates
+BYTES = 4.3  # of a packet on the line, its share of a frame's header and check included
+BITS = 10  # of a byte on the line
+ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A network on a board. ``problems``: why it does not fit, and what would change that."""
+
+    board: str
+    fabric: Fabric
+    problems: tuple[str, ...]
+    memory: dict[str, tuple[int, int]] = field(default_factory=dict)  #: taken and there, by field of the Fabric
+    used: Resources = field(default_factory=lambda: Resources(0, 0, 0))
+    have: Resources = field(default_factory=lambda: Resources(0, 0, 0))
+    clock: float = 0.0
+    lut_error: float = 0.0  #: of the prediction, at worst
+    fmax_error: float = 0.0
+    cycles: float = 0.0  #: of an inference, in the chip
+    latency: float = 0.0  #: seconds of an inference, the link included
+    per_second: float = 0.0  #: inferences, the link included
+    bound: str = ""  #: what limits that: chip or link
+    assumed: bool = True  #: the activity of the network was assumed, not measured
+
+    @property
+    def fits(self) -> bool:
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"fits": self.fits}
+
+
+def fit_on(network: Network, board: Board | str, fabric: Fabric | None = None, trace: Trace | None = None) -> Fit:
+    """How an integer network fits on a board, with `fabric` or, where none is given, with one that is made for it.
+
+    ``trace``, of :func:`aerloom.models.golden.run`, tells how many spikes there are; otherwise 5 % of all neurons are taken
+    to fire in each of 25 steps.
+    """
+    board = find(board) if isinstance(board, str) else board
+    fabric, placement = (fabric, Placement(network, fabric)) if fabric else grown(network, board.fabric)
+    guess = estimate(fabric, board.family)
+    problems = [f"{p}" for p in placement.problems]
+    over = guess.used.over(board.resources)
+    for name, (need, have) in over.items():
+        problems.append(f"{name.upper()}: about {need:,} needed, and the board has {have:,}; {advice(name, fabric, board)}")
+    core = max(placement.cores, key=lambda c: c.words)
+    memory = {"weight_words": (core.words, fabric.weight_words), "rows": (core.rows, fabric.rows),
+              "parameter_rows": (core.parameter_rows, fabric.parameter_rows)}
+    try:
+        clock = clocks.fastest(board, guess.fmax).frequency
+    except AerloomError as e:
+        problems.append(str(e))
+        clock = guess.fmax
+    cycles, packets = costs(network, placement, trace)
+    steps = STEPS if trace is None else next(iter(trace.spikes.values())).shape[1]
+    chip, link = cycles * steps / clock, packets * steps * BYTES * BITS / board.baud
+    return Fit(board.name, fabric, tuple(problems), memory, guess.used, board.resources, clock, guess.lut_error,
+               guess.fmax_error, cycles * steps, chip + link, 1 / max(chip, link), "link" if link > chip else "chip",
+               trace is None)
+
+
+def grown(network: Network, fabric: Fabric) -> tuple[Fabric, Placement]:
+    """The Fabric with whatever the network needs more of; it may be too large for any board."""
+    placement = Placement(network, fabric)
+    for _ in range(ROUNDS):
+        if not placement.problems:
+            break
+        needs: dict[str, int] = {}
+        for problem in placement.problems:
+            needs[problem.size] = max(needs.get(problem.size, 0), problem.need)
+        # memories of whole powers of two: a block of RAM is no smaller
+        exact = {"state_bits", "sum_bits", "spike_bits", "refractory_bits"}
+        sizes = {n: v if n in exact else 1 << (v - 1).bit_length() for n, v in needs.items()}
+        try:
+            fabric = dataclasses.replace(fabric, name=f"{fabric.name.removesuffix('+')}+", **sizes)
+        except AerloomError:  # more than any Fabric can have
+            break
+        placement = Placement(network, fabric)
+    return fabric, placement
+
+
+def costs(network: Network, placement: Placement, trace: Trace | None) -> tuple[float, float]:
+    """Clock cycles of a step in the busiest core, and packets of a step on the link."""
+    measured = {} if trace is None else trace.spikes
+    rates = {name: s.mean(axis=(0, 1), dtype=float) for name, s in measured.items()}
+
+    def spikes(part: Any) -> Any:
+        rate = rates.get(part.source)
+        return np.full(part.size, ACTIVITY) if rate is None else rate[part.neurons]
+
+    def core_cycles(core: Any) -> float:
+        sweeps = sum(-(-part.seated // placement.fabric.update_lanes) for part in core.parts)
+        return sweeps + sum(float(walked(link) @ spikes(link.source)) for link in core.links)
+
+    cycles = max(map(core_cycles, placement.cores)) + OVERHEAD
+    talkers = [p for p in placement.parts if p.core is None or p.source in network.outputs]
+    return cycles, sum(float(spikes(p).sum()) + 1 for p in talkers)
+
+
+def advice(name: str, fabric: Fabric, board: Board) -> str:
+    """What to change where a resource is short."""
+    if name == "bram":
+        most = max(memories(fabric), key=lambda m: m.blocks(board.family) * m.count)
+        size = {"weights": "weight_words or weight_bits", "parameters": "parameter_rows", "state": "rows"}
+        return f"{most.blocks(board.family) * most.count} are for {most.name}: lower {size.get(most.name, most.name)}"
+    if name == "lut" and fabric.lanes > 4:
+        return "lower lanes, update_lanes or state_bits"
+    return "lower state_bits and spike_bits, or take a larger board"

@@ -1,0 +1,184 @@
+"""aerloom boards, aerloom build, aerloom flash: networks on real boards."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ...models.errors import AerloomError
+from ...models.fabric import Fabric
+from ...models.network import write_whole
+from .common import AsJson, Bits, NetworkName, console, get_integer, get_network, show, table
+
+BoardName = Annotated[str, typer.Option("--board", help="Name of a board: see `aerloom boards`.")]
+
+
+def tools() -> Any:
+    """What knows boards; raises :class:`AerloomError` where that part is not installed."""
+    entries = importlib.metadata.entry_points(group="aerloom.tools", name="boards")
+    if not entries:
+        raise AerloomError("boards need the whole of aerloom: pip install 'aerloom[boards]'")
+    return next(iter(entries)).load()
+
+
+def boards(as_json: AsJson = False) -> None:
+    """List the boards, and what the chip that is built for each by default can hold."""
+    rows = table("boards, and what fits on each at once", "board", "lanes", "neurons", "8-bit weights", "or 4-bit", "MHz",
+                 "")
+    rows.columns[0].no_wrap = True
+    answer = tools().listing()
+    for b in answer:
+        remark = "" if b["fits"] else "no room yet"
+        lanes = f"{b['cores']} × {b['lanes']}" if b["cores"] > 1 else str(b["lanes"])
+        rows.add_row(b["board"], lanes, f"{b['neurons']:,}", f"{b['synapses_8']:,}", f"{b['synapses_4']:,}",
+                     f"{b['fmax'] / 1e6:.0f}", remark if b["bitstream"] else "Vivado")
+    show({"boards": answer}, as_json, rows)
+
+
+def build(
+    network: NetworkName,
+    board: BoardName,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the bitstream, its report and its logs.")],
+    bits: Bits = 8,
+    fabric: Annotated[str | None, typer.Option(
+        help="Size of the chip: a preset; by default the board's own, made larger where the network needs it.")] = None,
+    clock: Annotated[float | None, typer.Option(help="MHz; by default as fast as timing allows.")] = None,
+    baud: Annotated[int | None, typer.Option(help="Of the serial line, bits per second.")] = None,
+    seed: Annotated[int, typer.Option(help="Of placement: another one may be a little faster or slower.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bitstream whose chip takes the network, and any other one that fits it."""
+    own = tools()
+    integer = get_integer(get_network(network), bits)
+    found = own.fit(integer, board, Fabric.preset(fabric) if fabric else None)
+    if not found["fits"]:
+        raise AerloomError(f"{network} does not fit on {board}: {'; '.join(found['problems'])}")
+    chip = Fabric(**found["fabric"])
+    with _steps(f"{chip.name} for {board}") as told:
+        made = own.build(board, chip, output, clock=clock and clock * 1e6, baud=baud, seed=seed, told=told)
+    if made["fmax"] is not None:
+        utilisation(output / "utilisation.png", made, json.loads((output / "floor.json").read_text()))
+    show(made | {"output": str(output)}, as_json, *_tables(made, output))
+    if not as_json and made["bitstream"]:
+        line = own.flash_board(board, output / made["bitstream"], only_tell=True)
+        console.print(f"Load it with: [bold]aerloom flash {output} --board {board}[/] ({escape(' '.join(line))})")
+
+
+def flash(
+    path: Annotated[Path, typer.Argument(help="What `aerloom build` wrote: its folder, or the bitstream in it.")],
+    board: Annotated[str | None, typer.Option(help="By default the one that it was built for.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load a bitstream into a board, through openFPGALoader or the board's own loader."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        made = json.loads((folder / "aerloom.json").read_text())
+    except (OSError, ValueError):
+        made = {}
+    if not (board := board or made.get("board")):
+        raise AerloomError(f"{path} does not say which board it is for; tell it with --board")
+    bitstream = path / made.get("bitstream", "bitstream") if path.is_dir() else path
+    line = tools().flash_board(board, bitstream)
+    show({"board": board, "command": line}, as_json)
+    if not as_json:
+        console.print(f"{board} runs {bitstream.name} ({escape(' '.join(line))})")
+
+
+@contextmanager
+def _steps(title: str) -> Iterator[Any]:
+    """A line on stderr that says what is being done, and for how long."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as lines:
+        task = lines.add_task(title)
+
+        def told(step: str) -> None:
+            if "MHz" in step:
+                console.print(f"[yellow]note:[/] {escape(step)}", highlight=False)
+            else:
+                lines.update(task, description=f"{title}: {step}")
+
+        yield told
+
+
+def _tables(made: dict[str, Any], output: Path) -> Iterator[Any]:
+    names = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "spram": "SPRAMs", "dsp": "multipliers"}
+    title = f"{made['fabric']['name']} on {made['board']} ({made['device']})"
+    rows = table(title, "", "used" if made["fmax"] else "predicted", "of", "%")
+    for name, text in names.items():
+        if have := made["have"][name]:
+            used = made["used"][name]
+            rows.add_row(text, f"{used:,}", f"{have:,}", f"{100 * used / have:.0f}")
+    rows.add_section()
+    rows.add_row("clock", f"{made['clock'] / 1e6:.4g} MHz", "", "")
+    if made["fmax"]:
+        rows.add_row("timing allows", f"{made['fmax'] / 1e6:.4g} MHz", "", f"{made['slack_ns']:.1f} ns to spare")
+    rows.add_row("synaptic operations", f"{made['synaptic_operations_per_second'] / 1e6:,.0f} M/s at most", "", "")
+    rows.add_row("serial line", f"{made['baud']:,} baud", "", "")
+    rows.add_row("files", str(output), "", "")
+    yield rows
+    if made["path"]:
+        path = table("slowest path", "at", "ns of logic", "ns of wires")
+        for hop in made["path"]:
+            path.add_row(hop["at"], f"{hop['logic']:.2f}", f"{hop['wires']:.2f}")
+        yield path
+        parts = table("where the LUTs are", "module", "LUTs", "flip-flops", "block RAMs")
+        for name, count in list(made["modules"].items())[:12]:
+            parts.add_row(name, f"{count['lut']:,}", f"{count['ff']:,}", str(count["bram"]))
+        yield parts
+
+
+def utilisation(path: Path, made: dict[str, Any], floor: dict[str, list[tuple[int, int, int]]]) -> None:
+    """Draw where the parts of a design are on the die, and how much they take of it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+
+    from ..picture import COLOURS, INK, PAPER
+
+    colours = {name: COLOURS[(n + 1) % len(COLOURS)] for n, name in enumerate(floor)}
+    points = np.array([point for cells in floor.values() for point in cells])
+    columns, rows = points[:, 0].max() + 1, points[:, 1].max() + 1
+    amount, image = np.zeros((rows, columns, 1)), np.zeros((rows, columns, 3))
+    for name, cells in floor.items():
+        for x, y, n in cells:
+            amount[y, x] += n
+            image[y, x] += n * np.array(to_rgb(colours[name]))
+    depth = np.minimum(1, 0.35 + 0.65 * amount / max(1, np.percentile(amount[amount > 0], 90))) * (amount > 0)
+    image = depth * image / np.maximum(amount, 1) + (1 - depth) * np.array(to_rgb("#efece4"))
+
+    figure = Figure(figsize=(11, 6), facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1.9, 1))
+    left.imshow(image, origin="lower", interpolation="nearest", aspect="auto")
+    left.set(xticks=[], yticks=[])
+    left.set_title(f"where its cells are on {made['device']}", fontsize=10, color=INK)
+    totals = {name: sum(n for *_, n in cells) for name, cells in floor.items()}
+    handles = [left.plot([], [], "s", color=colours[name], markersize=9)[0] for name in totals]
+    figure.legend(handles, [f"{name}, {n:,} cells" for name, n in totals.items()], loc="outside lower center",
+                  ncols=min(6, len(totals)), frameon=False, fontsize=9, labelcolor=INK)
+    names = [name for name in ("lut", "ff", "bram", "spram", "dsp") if made["have"][name]]
+    parts = [100 * made["used"][name] / made["have"][name] for name in names]
+    right.barh(range(len(names)), [100] * len(names), color="#e6e2d8", height=0.6)
+    right.barh(range(len(names)), parts, color=[COLOURS[2] if p > 90 else COLOURS[1] for p in parts], height=0.6)
+    for at, (name, part) in enumerate(zip(names, parts, strict=True)):
+        right.text(2, at - 0.42, f"{name.upper()}  {made['used'][name]:,} of {made['have'][name]:,}  ({part:.0f} %)",
+                   fontsize=9, color=INK, va="bottom")
+    right.set(xlim=(0, 100), ylim=(len(names) - 0.4, -0.8), xticks=[], yticks=[])
+    right.set_title(f"{made['clock'] / 1e6:.4g} MHz; timing allows {made['fmax'] / 1e6:.4g} MHz", fontsize=10, color=INK)
+    for axis in (left, right):
+        axis.set_facecolor(PAPER)
+        axis.spines[:].set_visible(False)
+    figure.suptitle(f"{made['fabric']['name']} on {made['board']}", fontsize=12, color=INK, fontweight="bold")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format="png")
+    write_whole(path, buffer.getvalue())

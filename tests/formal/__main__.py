@@ -1,0 +1,108 @@
+"""``make formal``: every proof, and for each of them mistakes that it must find."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from aerloom.hdl import chip
+from aerloom.hdl.emit import Creditor, Emit
+from aerloom.hdl.gate import Entrance
+from aerloom.hdl.ledger import Ledger
+from aerloom.hdl.locate import Locate
+from aerloom.hdl.lookup import Lookup
+from aerloom.hdl.router import Fork, Route, Router
+from aerloom.hdl.schedule import Schedule
+from aerloom.hdl.stream import Buffer, Merge
+from aerloom.hdl.table import Loader
+
+from . import blocks, cores
+from .tools import Harness, loops, mutant, prove, using
+
+
+@dataclass
+class Proof:
+    """What of which block; the clocks of the bounded check, the length of the induction (0: none), and mistakes."""
+
+    block: type
+    harness: Callable[..., Harness]
+    depth: int
+    k: int
+    mistakes: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def says(self) -> str:
+        of = self.harness.func if isinstance(self.harness, partial) else self.harness
+        at = "".join(f" [{name} {value}]" for name, value in getattr(self.harness, "keywords", {}).items())
+        return (of.__doc__ or "") + at
+
+
+MOVES = ("moves.eq(~self.o.valid | self.o.ready)", "moves.eq(1)")
+LEAKY = ("wiring.connect(m, merge.o, buffer.i)",
+         "m.d.comb += [buffer.i.valid.eq(merge.o.valid), buffer.i.payload.eq(merge.o.payload), merge.o.ready.eq(1)]")
+SLOW = ("wiring.connect(m, merge.o, buffer.i)",
+        "m.d.comb += [buffer.i.valid.eq(merge.o.valid & ~buffer.o.valid), buffer.i.payload.eq(merge.o.payload), "
+        "merge.o.ready.eq(buffer.i.ready & ~buffer.o.valid)]")
+PROOFS = [
+    Proof(Buffer, blocks.buffer, 8, 4, [("m.d.sync += full.eq(0)", "m.d.sync += full.eq(full)")]),
+    Proof(Merge, blocks.merge, 8, 3, [
+        ("held.eq(self.o.valid & ~self.o.ready)", "held.eq(0)"),
+        ("for d in range(1, self.inputs)", "for d in range(self.inputs)")]),
+    Proof(Fork, blocks.fork, 8, 3, [(" & ~done[n]", ""), ("taken.all()", "taken.any()")]),
+    Proof(Route, blocks.route, 8, 3, [("routes.enable.eq(self.i.ready)", "routes.enable.eq(1)")]),
+    *(Proof(Router, partial(blocks.router, watched=n), 8, 3, [LEAKY]) for n in range(3)),
+    Proof(Router, blocks.flow, 12, 0, [SLOW]),
+    Proof(Ledger, blocks.ledger, 8, 3, [("- paid", "- (paid & ~owed)")]),
+    Proof(Entrance, blocks.entrance, 12, 3, [
+        ("with m.Elif(credits.free.bit_select(slot, 1)):", "with m.Else():"),
+        ("amount.eq(gates.data.credits)]", "amount.eq(0)]")]),
+    Proof(Loader, cores.loader, 8, 3, [("with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):")]),
+    Proof(Lookup, cores.lookup, 7, 0, [("k_done.eq(Mux(k_last, 0, k_done + 1))", "k_done.eq(k_done + 1)")]),
+    Proof(Locate, cores.locate, 8, 3, [MOVES]),
+    Proof(Schedule, cores.schedule, 12, 3, [
+        ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready")]),
+    Proof(Creditor, cores.creditor, 8, 3, [MOVES]),
+    Proof(Emit, cores.emit, 12, 0, [
+        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("& ~there)", ")")]),
+]
+
+
+def main(names: list[str]) -> int:
+    """Prints a table; how many lines of it are not as they should be."""
+    wrong = 0
+
+    def tell(block: str, result: str, good: bool, began: float, says: str) -> None:
+        nonlocal wrong
+        wrong += not good
+        print(f"{'  ' if good else '! '}{block:9}  {result:38}  {time.monotonic() - began:5.1f} s  {says}", flush=True)
+
+    for proof in PROOFS:
+        name = proof.block.__name__
+        if names and name not in names:
+            continue
+        began = time.monotonic()
+        result = prove(proof.harness(), proof.depth, proof.k)
+        good = result == ("holds, by induction" if proof.k else f"holds for {proof.depth} clocks")
+        tell(name, result, good, began, proof.says)
+        for old, new in proof.mistakes:
+            began = time.monotonic()
+            result = prove(proof.harness(mutant(proof.block, old, new)), proof.depth)
+            tell(name, result, result.startswith("fails"), began, f"with {new[:60]!r} in the place of {old!r}")
+    if not names or "Chip" in names:
+        began, fabric, rings = time.monotonic(), blocks.TOY, ("no ring", "a ring")
+        found = loops(chip.Chip(fabric))
+        tell("Chip", rings[found], not found, began, "No ring without a register: no ready waits for itself.")
+        began = time.monotonic()
+        hasty = mutant(Fork, "self.i.valid & self.i.payload.ports[n]", "self.i.ready & self.i.payload.ports[n]")
+        machine = using(chip.Machine, Router=using(Router, Fork=hasty))
+        found = loops(using(chip.Chip, Machine=machine)(fabric))
+        tell("Chip", rings[found], found, began, "with a Fork that offers only what all take")
+    print(f"{wrong} not as expected" if wrong else "all as expected")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

