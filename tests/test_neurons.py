@@ -62,6 +62,7 @@ def groups(population, sums, fresh, parameters, state):
             "update": {
                 "state": state + n,
                 "group": n,
+                "place": n,
                 "parameter": parameters + differs(population) * n,
                 "mask": (1 << min(lanes, size - n * lanes)) - 1,
                 "slot": 2,
@@ -93,7 +94,7 @@ def test_steps_of_a_population(engine, stall):
                 drive = (sums.astype(rule.dtype) << population.shift)[None]
                 expected.clipped = 0
                 spikes = np.zeros((1, size), np.uint8)
-                golden.fire(expected, drive if population.decay_i is not None else drive + rule.bias, rule, spikes)
+                golden.fire(expected, drive if rule.bias_late else drive + rule.bias, rule, spikes)
 
                 due = groups(population, sums, int(step in (0, 4)), parameters, state)
                 out = talk(simulation, {"i": due}, {"o": len(due)})["o"]
