@@ -149,11 +149,12 @@ class Machine(wiring.Component):
         asked = Signal.like(loader.read.payload)
         m.d.sync += asked.eq(loader.read.payload)
         m.d.comb += loader.read.ready.eq(1)
+        m.d.sync += loader.data.valid.eq(loader.read.valid)
         with m.Switch(asked.space):
             with m.Case(Space.IDENTITY):
-                m.d.comb += loader.data.eq(digest.word_select(asked.chunk[:2], CHUNK))
+                m.d.comb += loader.data.payload.eq(digest.word_select(asked.chunk[:2], CHUNK))
             with m.Case(Space.COUNTERS), m.Switch(asked.address):
                 for n, name in enumerate(CHIP_COUNTERS):
                     with m.Case(n):
-                        m.d.comb += loader.data.eq(counters[name].word_select(asked.chunk[0], CHUNK))
+                        m.d.comb += loader.data.payload.eq(counters[name].word_select(asked.chunk[0], CHUNK))
         return m

@@ -1,8 +1,9 @@
 """A core: several populations, their synapses and their neurons."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from ..models.fabric import AXES, CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Kind, Space
 from .emit import Creditor, Emit
@@ -119,33 +120,27 @@ class Core(wiring.Component):
         }
         counters = []
         for name in CORE_COUNTERS:
-            counter = Signal(COUNTER_BITS, name=name)
-            m.d.sync += counter.eq(counter + events[name])
+            counter, event = Signal(COUNTER_BITS, name=name), Signal.like(Value.cast(events[name]), name=f"{name}_now")
+            m.d.sync += [event.eq(events[name]), counter.eq(counter + event)]
             counters.append(counter)
 
-        counter = Signal(CHUNK)  # half of the one asked for
-        with m.Switch(loader.read.payload.address):
-            for n, value in enumerate(counters):
-                with m.Case(n):
-                    m.d.sync += counter.eq(value.word_select(loader.read.payload.chunk[0], CHUNK))
-        asked = Signal.like(loader.read.payload.space)
-        m.d.sync += asked.eq(loader.read.payload.space)
-        for place in (synapses, neurons):
-            m.d.comb += place.read.payload.eq(loader.read.payload)
+        # what is asked for
+        asked = loader.read.payload
+        m.d.comb += loader.read.ready.eq(1)
         for space, place in ((Space.WEIGHTS, synapses), (Space.STATE, neurons)):
-            m.d.comb += place.read.valid.eq(loader.read.valid & (loader.read.payload.space == space))
-        with m.Switch(loader.read.payload.space):
-            with m.Case(Space.WEIGHTS):
-                m.d.comb += loader.read.ready.eq(synapses.read.ready)
-            with m.Case(Space.STATE):
-                m.d.comb += loader.read.ready.eq(neurons.read.ready)
+            m.d.comb += place.read.payload.eq(asked)
+            with m.If(asked.space == space):
+                m.d.comb += [place.read.valid.eq(loader.read.valid), loader.read.ready.eq(place.read.ready)]
+            with m.If(place.data.valid):
+                m.d.comb += [loader.data.valid.eq(1), loader.data.payload.eq(place.data.payload)]
+        counted, counter = Signal(), Signal(CHUNK)  # half of a counter; there is nothing in any other space
+        m.d.sync += counted.eq(loader.read.valid & (asked.space != Space.WEIGHTS) & (asked.space != Space.STATE))
+        with m.Switch(Cat(asked.address[: ceil_log2(len(counters))], asked.space == Space.COUNTERS)):
+            for n, value in enumerate(counters):
+                with m.Case(1 << ceil_log2(len(counters)) | n):
+                    m.d.sync += counter.eq(value.word_select(asked.chunk[0], CHUNK))
             with m.Default():
-                m.d.comb += loader.read.ready.eq(1)
-        with m.Switch(asked):
-            with m.Case(Space.WEIGHTS):
-                m.d.comb += loader.data.eq(synapses.data)
-            with m.Case(Space.STATE):
-                m.d.comb += loader.data.eq(neurons.data)
-            with m.Case(Space.COUNTERS):
-                m.d.comb += loader.data.eq(counter)
+                m.d.sync += counter.eq(0)
+        with m.If(counted):
+            m.d.comb += [loader.data.valid.eq(1), loader.data.payload.eq(counter)]
         return m

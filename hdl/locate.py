@@ -44,7 +44,7 @@ class Locate(wiring.Component):
     -------
     i : stream of arrivals
     o : stream of visits
-        In order, one per clock. Latency 3.
+        In order, one per clock. Latency 7.
     write : stream of 16-bit writes
         For the three tables.
     """
@@ -71,9 +71,10 @@ class Locate(wiring.Component):
 
         def stage(name: str, valid, project, index, known, **heads):
             """Registers of a stage: valid, projection, index, whether the index exists, and the rest of the arrival."""
-            out = [Signal(name=f"{name}_valid"), Signal(projection, name=f"{name}_projection"),
-                   Signal(i.index.shape(), name=f"{name}_index"), Signal(name=f"{name}_known")]
-            rest = {field: Signal.like(value, name=f"{name}_{field}") for field, value in heads.items()}
+            out = [Signal(name=f"{name}_valid"), Signal(projection, name=f"{name}_projection", reset_less=True),
+                   Signal(i.index.shape(), name=f"{name}_index", reset_less=True),
+                   Signal(name=f"{name}_known", reset_less=True)]
+            rest = {field: Signal.like(value, name=f"{name}_{field}", reset_less=True) for field, value in heads.items()}
             with m.If(moves):
                 m.d.sync += [r.eq(value) for r, value in zip(out, (valid, project, index, known), strict=True)]
                 m.d.sync += [rest[field].eq(value) for field, value in heads.items()]
@@ -83,48 +84,67 @@ class Locate(wiring.Component):
             """As many ones."""
             return (Const(1, 1) << bits) - 1
 
-        # f: the fields of the index
+        # f: the index without its channel; g: its fields
         p = i.projection
         f_valid, f_p, f_index, f_known, f_head = stage(
             "f", self.i.valid, p, i.index, i.index < p.sources, **{name: getattr(i, name) for name in head}
         )
-        f_y, f_x, f_c = (Signal(address, name=f"f_{axis}") for axis in "yxc")
-        above = Signal(i.index.shape())  # y and x
-        m.d.comb += above.eq(i.index >> p.channel_bits)
+        f_above, f_c = Signal(i.index.shape()), Signal(address)  # y and x; channel
+        with m.If(moves):
+            m.d.sync += [f_above.eq(i.index >> p.channel_bits), f_c.eq(i.index & below(p.channel_bits))]
+        g_valid, g_p, g_index, g_known, g_head = stage("g", f_valid, f_p, f_index, f_known, **f_head)
+        g_y, g_x, g_c = (Signal(address, name=f"g_{axis}") for axis in "yxc")
         with m.If(moves):
             m.d.sync += [
-                f_y.eq(above >> p.column_bits),
-                f_x.eq(above & below(p.column_bits)),
-                f_c.eq(i.index & below(p.channel_bits)),
+                g_y.eq(f_p.y + (f_above >> f_p.column_bits)),
+                g_x.eq(f_p.x + (f_above & below(f_p.column_bits))),
+                g_c.eq(f_p.c + f_c),
             ]
 
         # t: their rows are there
-        for table, base, place in zip(tables, (f_p.y, f_p.x, f_p.c), (f_y, f_x, f_c), strict=True):
-            m.d.comb += [table.address.eq(base + place), table.enable.eq(moves)]
-        t_valid, t_p, t_index, t_known, t_head = stage("t", f_valid, f_p, f_index, f_known, **f_head)
+        for table, place in zip(tables, (g_y, g_x, g_c), strict=True):
+            m.d.comb += [table.address.eq(place), table.enable.eq(moves)]
+        t_valid, t_p, t_index, t_known, t_head = stage("t", g_valid, g_p, g_index, g_known, **g_head)
+
+        # r: plain registers behind the memories, so that they can be those of a block of RAM itself
+        r_valid, r_p, r_index, r_known, r_head = stage("r", t_valid, t_p, t_index, t_known, **t_head)
+        rows = [Signal.like(table.data, name=f"r_{axis}", reset_less=True) for axis, table in zip("yxc", tables, strict=True)]
+        with m.If(moves):
+            m.d.sync += [row.eq(table.data) for row, table in zip(rows, tables, strict=True)]
+
+        # s: what they say; without tables the index alone counts
+        s_valid, s_p, _, s_known, s_head = stage("s", r_valid, r_p, r_index, r_known, **r_head)
+        said = []
+        for axis, row in zip("yxc", rows, strict=True):
+            alone = {"row": 0, "weights": 0, "known": 1, "count": 1, "fanout": 0}
+            if axis == "c":
+                alone |= {"weights": r_index, "count": r_p.rows, "fanout": r_p.fanout}
+            says = {name: Signal(shape, name=f"s_{axis}_{name}", reset_less=True) for name, shape in row.shape().members.items()}
+            with m.If(moves):
+                m.d.sync += [says[name].eq(Mux(r_p.tabled, getattr(row, name), alone[name])) for name in says]
+            said.append(says)
 
         # o: their sum; one register for each field, as assigning parts of a wide one is slow in a simulator
-        y, x, c = (table.data for table in tables)
-        tabled = t_p.tabled
-        fields = t_head | {
-            name: getattr(t_p, name) for name in ("late", "stride", "row_x", "weights_x", "row_y", "weights_y")
+        y, x, c = said
+        fields = s_head | {
+            name: getattr(s_p, name) for name in ("late", "stride", "row_x", "weights_x", "row_y", "weights_y")
         } | {
-            "row": t_p.row + Mux(tabled, y.row + x.row + c.row, 0),
-            "weights": t_p.weights + Mux(tabled, y.weights + x.weights + c.weights, t_index),
-            "rows": Mux(tabled, c.count, t_p.rows),
-            "columns": Mux(tabled, x.count, 1),
-            "lines": Mux(tabled, y.count, 1),
-            "fanout": Mux(tabled, c.fanout, t_p.fanout),
-            "known": t_known & (~tabled | (y.known & x.known & c.known)),
-            "hits": Mux(tabled, (y.count != 0) & (x.count != 0) & (c.count != 0), t_p.rows != 0),
+            name: sum((axis[name] for axis in said), getattr(s_p, name)) for name in ("row", "weights")
+        } | {
+            "rows": c["count"],
+            "columns": x["count"],
+            "lines": y["count"],
+            "fanout": c["fanout"],
+            "known": s_known & y["known"] & x["known"] & c["known"],
+            "hits": (y["count"] != 0) & (x["count"] != 0) & (c["count"] != 0),
         }
         registers = []
         for name, shape in visit(fabric).members.items():
-            register = Signal(shape, name=f"o_{name}")
+            register = Signal(shape, name=f"o_{name}", reset_less=True)
             with m.If(moves):
                 m.d.sync += register.eq(fields[name])
             registers.append(register)
         with m.If(moves):
-            m.d.sync += self.o.valid.eq(t_valid)
+            m.d.sync += self.o.valid.eq(s_valid)
         m.d.comb += Value.cast(self.o.payload).eq(Cat(registers))
         return m

@@ -1,11 +1,12 @@
 """The neuron: one update per clock."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models.fabric import Fabric
 from .shapes import layout
+from .staged import Staged
 
 __all__ = ["Neuron", "due", "fired"]
 
@@ -27,14 +28,6 @@ def fired(fabric: Fabric) -> data.StructLayout:
     return data.StructLayout({"state": layout(fabric.state_record), "spikes": fabric.spike_bits, "clipped": 1})
 
 
-def saturate(m: Module, name: str, value, low, high):
-    """``value`` clipped to ``low`` … ``high``, and whether it was."""
-    out, over = Signal.like(high, name=name), Signal(name=f"{name}_over")
-    below, above = value < low, value > high
-    m.d.comb += [out.eq(Mux(below, low, Mux(above, high, value))), over.eq(below | above)]
-    return out, over
-
-
 class Neuron(wiring.Component):
     """One neuron update per clock.
 
@@ -46,14 +39,14 @@ class Neuron(wiring.Component):
         v ──► ×decay_v ───────────────────────(+)─► saturate ─┬─► ÷ threshold ─► spikes
               bias, late reset ────────────────┘              └─► reset ───────► v
 
+    No stage of the pipeline has more than one multiplication, addition or comparison of whole membranes.
+
     Members
     -------
     i : stream of neurons that are due
     o : stream of neurons that fired
-        Latency :attr:`latency`, one per clock.
+        One per clock.
     """
-
-    latency = 4
 
     def __init__(self, fabric: Fabric):
         self.fabric = fabric
@@ -64,90 +57,101 @@ class Neuron(wiring.Component):
             }
         )
 
+    @staticmethod
+    def latency(fabric: Fabric) -> int:
+        """Clocks from i to o."""
+        return 12 + fabric.spike_bits
+
     def elaborate(self, platform):
         m = Module()
-        fabric = self.fabric
-        state_layout, parameter_layout = layout(fabric.state_record), layout(fabric.neuron_record)
+        fabric, i, o = self.fabric, self.i.payload, self.o.payload
 
-        # The stages are m (multiply), i (current), v (membrane) and s (spikes); a stage's name leads its registers.
-        def stage(name: str, valid, parameters, state):
-            out = [Signal(name=f"{name}_valid"), Signal(parameter_layout, name=f"{name}_parameters"),
-                   Signal(state_layout, name=f"{name}_state")]
-            m.d.sync += [out[0].eq(valid), out[1].eq(parameters), out[2].eq(state)]
-            return out
+        def at(t, name, value, shape=None):
+            """``value``, made at stage t of what is there at stage t."""
+            return Staged(m, name, t, value, shape)
 
-        rest = Signal(state_layout)
-        m.d.comb += rest.v.eq(self.i.payload.parameters.v0)
-        state = Signal(state_layout)
-        m.d.comb += state.eq(Mux(self.i.payload.fresh, rest, self.i.payload.state))
+        valid = Staged(m, "valid", 0, self.i.valid, resets=True)
+        fresh, arrived = at(0, "fresh", i.fresh), at(0, "arrived", i.sum)
+        p = {name: at(0, name, getattr(i.parameters, name)) for name in fabric.neuron_record.fields}
+        was = {name: at(0, f"was_{name}", getattr(i.state, name)) for name in fabric.state_record.fields}
 
-        # multiply
-        p = self.i.payload.parameters
-        m_valid, m_p, m_state = stage("m", self.i.valid, p, state)
-        m_v = Signal(signed(fabric.state_bits + 13))
-        m_i = Signal.like(m_v)
-        m_drive = Signal(signed(fabric.sum_bits + (1 << fabric.shift_bits) - 1))
-        m.d.sync += [
-            m_v.eq(state.v * p.decay_v),
-            m_i.eq(state.i * p.decay_i),
-            m_drive.eq(self.i.payload.sum << p.shift),
-        ]
+        def decayed(t, name, value, decay):
+            """What a step leaves of ``value``: there at t + 1."""
+            product = at(t, f"{name}_product", value[t] * p[decay][t])
+            t += 1
+            toward_zero = Mux(p["truncate"][t] & (product[t] < 0), 4095, 0)
+            return at(t, f"{name}_decayed", (product[t] + toward_zero) >> 12)
 
-        def rounded(product, truncate):
-            return (product + Mux(truncate & (product < 0), 4095, 0)) >> 12
+        def outside(t, name, value, low, high):
+            """Whether ``value`` is below ``low``, above ``high``."""
+            return at(t, f"{name}_below", value[t] < low[t]), at(t, f"{name}_above", value[t] > high[t])
 
-        # current
-        i_valid, i_p, i_state = stage("i", m_valid, m_p, m_state)
-        i_v = Signal(signed(fabric.state_bits + 1))
-        i_drive = Signal(signed(max(fabric.state_bits, len(m_drive)) + 1))
-        i_over = Signal()
-        i_bias = Mux(m_p.bias_filtered, m_p.bias, 0)
-        current, over = saturate(m, "current", rounded(m_i, m_p.truncate) + m_drive + i_bias, ~m_p.max_i, m_p.max_i)
-        m.d.sync += [
-            i_v.eq(rounded(m_v, m_p.truncate)),
-            i_drive.eq(Mux(m_p.filtered, current, m_drive) + Mux(m_p.bias_filtered, 0, m_p.bias)),
-            i_over.eq(m_p.filtered & over),
-            i_state.i.eq(Mux(m_p.filtered, current, 0)),
-        ]
+        t = 0  # what the neuron starts from
+        v = at(t, "v", Mux(fresh[t], p["v0"][t], was["v"][t]))
+        current = at(t, "i", Mux(fresh[t], 0, was["i"][t]), was["i"][t].shape())
+        after = at(t, "after", Mux(fresh[t], 0, was["after"][t]))
 
-        # membrane
-        v_valid, v_p, v_state = stage("v", i_valid, i_p, i_state)
-        v_over, v_held = Signal(), Signal()
-        late = Mux(i_p.reset_late & ~i_p.reset_value, i_state.after[: fabric.spike_bits], 0)
-        held = (i_p.refractory != 0) & (i_state.after != 0)
-        membrane, over = saturate(m, "membrane", i_v + i_drive - i_p.reset_by * late, i_p.min_v, i_p.max_v)
-        m.d.sync += [v_over.eq(i_over | (over & ~held)), v_held.eq(held)]
-        with m.If(~held):
-            m.d.sync += v_state.v.eq(
-                Mux(i_p.reset_late & i_p.reset_value & (i_state.after != 0), i_p.reset_to, membrane)
-            )
+        t = 1
+        decayed_v, decayed_i = decayed(t, "v", v, "decay_v"), decayed(t, "i", current, "decay_i")
+        drive = at(t, "drive", arrived[t] << p["shift"][t])
+        held = at(t, "held", (p["refractory"][t] != 0) & (after[t] != 0))
+        moves = at(t, "moves", p["reset_late"][t] & p["reset_value"][t] & (after[t] != 0))
+        late = at(t, "late", Mux(p["reset_late"][t] & ~p["reset_value"][t], after[t][: fabric.spike_bits], 0))
 
-        # spikes: long division by the threshold, as far as max_spikes can matter
-        left, count = v_state.v, 0
+        t = 2
+        late_reset = at(t, "late_reset", p["reset_by"][t] * late[t])
+        biased = at(t, "biased", drive[t] + Mux(p["bias_filtered"][t], p["bias"][t], 0))
+
+        t = 3
+        filled = at(t, "filled", decayed_i[t] + biased[t])
+        v_reset = at(t, "v_reset", decayed_v[t] - late_reset[t])
+        low_i = at(t, "low_i", ~p["max_i"][t])
+
+        t = 4
+        below, above = outside(t, "i", filled, low_i, p["max_i"])
+        v_biased = at(t, "v_biased", v_reset[t] + Mux(p["bias_filtered"][t], 0, p["bias"][t]))
+
+        t = 5
+        clipped = at(t, "i_clipped", Mux(below[t], low_i[t], Mux(above[t], p["max_i"][t], filled[t])), v[0].shape())
+        over_i = at(t, "over_i", p["filtered"][t] & (below[t] | above[t]))
+
+        t = 6
+        driven = at(t, "driven", v_biased[t] + Mux(p["filtered"][t], clipped[t], drive[t]))
+        new_i = at(t, "new_i", Mux(p["filtered"][t], clipped[t], 0), clipped[t].shape())
+
+        t = 7
+        below, above = outside(t, "v", driven, p["min_v"], p["max_v"])
+
+        t = 8
+        clipped = Mux(below[t], p["min_v"][t], Mux(above[t], p["max_v"][t], driven[t]))
+        membrane = at(t, "membrane", Mux(held[t], v[t], Mux(moves[t], p["reset_to"][t], clipped)), v[0].shape())
+        over = at(t, "over", over_i[t] | ((below[t] | above[t]) & ~held[t]))
+
+        t = 9  # spikes: long division by the threshold, as far as max_spikes can matter
+        left, counted = membrane, []
         for bit in reversed(range(fabric.spike_bits)):
-            fits = Signal(name=f"fits_{bit}")
-            m.d.comb += fits.eq((left >= (v_p.threshold << bit)) & ((v_p.max_spikes >> bit) != 0) & ~v_held)
-            left = left - Mux(fits, v_p.threshold << bit, 0)
-            count = count | fits << bit
-        spikes = Signal(fabric.spike_bits)
-        m.d.comb += spikes.eq(Mux(count > v_p.max_spikes, v_p.max_spikes, count))
-        o = self.o.payload
+            rest = Signal(signed(fabric.state_bits + fabric.spike_bits + 1), name=f"rest_{bit}")
+            m.d.comb += rest.eq(left[t] - (p["threshold"][t] << bit))
+            fits = at(t, f"fits_{bit}", (rest >= 0) & ((p["max_spikes"][t] >> bit) != 0) & ~held[t])
+            left = at(t, f"left_{bit}", Mux(fits[t], rest, left[t]), left[t].shape())
+            counted.insert(0, fits)
+            t += 1
+        count = Cat(bit[t] for bit in counted)
+        spikes = at(t, "spikes", Mux(count > p["max_spikes"][t], p["max_spikes"][t], count))
+        at_once = at(t, "at_once", Mux(p["reset_late"][t] | p["reset_value"][t], 0, spikes[t]))
+
+        t += 1  # reset
+        reset = at(t, "reset", p["reset_by"][t] * at_once[t])
+        t += 1
+        waits = Mux(spikes[t] != 0, p["refractory"][t], Mux(after[t] != 0, after[t] - 1, 0))
+        moved = p["reset_value"][t] & ~p["reset_late"][t] & (spikes[t] != 0)
         m.d.sync += [
-            self.o.valid.eq(v_valid),
-            o.spikes.eq(spikes),
-            o.clipped.eq(v_over),
-            o.state.i.eq(v_state.i),
-            o.state.v.eq(v_state.v),
-            o.state.after.eq(0),
+            self.o.valid.eq(valid[t]),
+            o.spikes.eq(spikes[t]),
+            o.clipped.eq(over[t]),
+            o.state.i.eq(new_i[t]),
+            o.state.v.eq(Mux(moved, p["reset_to"][t], membrane[t] - reset[t])),
+            o.state.after.eq(Mux(p["refractory"][t] != 0, waits, Mux(p["reset_late"][t], spikes[t], 0))),
         ]
-        with m.If(v_p.reset_late):
-            m.d.sync += o.state.after.eq(spikes)
-        with m.Elif(v_p.reset_value), m.If(spikes != 0):
-            m.d.sync += o.state.v.eq(v_p.reset_to)
-        with m.Else():
-            m.d.sync += o.state.v.eq(v_state.v - v_p.reset_by * spikes)
-        with m.If(v_p.refractory != 0):
-            m.d.sync += o.state.after.eq(
-                Mux(spikes != 0, v_p.refractory, Mux(v_state.after != 0, v_state.after - 1, 0))
-            )
+        assert t + 1 == self.latency(fabric)
         return m

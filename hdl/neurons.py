@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..models.fabric import CHUNK, Fabric, Space
 from .neuron import Neuron
-from .shapes import PLACE_LAYOUT, READS, WRITES, layout
+from .shapes import ANSWERS, READS, WRITES, layout
+from .staged import Staged
 from .synapses import summed
 from .table import Table
 from .walk import update
@@ -39,14 +40,13 @@ class Neurons(wiring.Component):
     -------
     i : stream of sums
     o : stream of spikes
-        Latency :attr:`latency`, one group per clock. A group comes back only after it left.
+        One group per clock. A group comes back only after it left.
     write : stream of 16-bit writes
         For the parameters.
     read : stream of reads
         Of the state, answered on ``data``; taken when no update needs the memory.
+    data : stream of 16-bit answers
     """
-
-    latency = Neuron.latency + 1
 
     def __init__(self, fabric: Fabric):
         self.fabric = fabric
@@ -56,28 +56,29 @@ class Neurons(wiring.Component):
                 "o": Out(stream.Signature(spiked(fabric), always_ready=True)),
                 "write": In(WRITES),
                 "read": In(READS),
-                "data": Out(CHUNK),
+                "data": Out(ANSWERS),
             }
         )
 
+    @staticmethod
+    def latency(fabric: Fabric) -> int:
+        """Clocks from i to o."""
+        return Neuron.latency(fabric) + 2
+
     def elaborate(self, platform):
         m = Module()
-        fabric = self.fabric
-        update_in = self.i.payload.update
-        asked = Signal(PLACE_LAYOUT)
-        m.d.sync += asked.eq(self.read.payload)
+        fabric, record = self.fabric, self.fabric.neuron_record
+        due = self.i.payload.update
         m.d.comb += self.read.ready.eq(~self.i.valid)
-        valid, work = Signal(), Signal(summed(fabric))
-        m.d.sync += [valid.eq(self.i.valid), work.eq(self.i.payload)]
+        valid, sums = Staged(m, "valid", 0, self.i.valid, resets=True), Staged(m, "sums", 0, self.i.payload.sums)
+        # travels beside the neurons
+        updates = {name: Staged(m, f"update_{name}", 0, getattr(due, name)) for name in due.shape().members}
+        asked = Staged(m, "asked", 0, self.read.valid & self.read.ready, resets=True)
+        chunk = Staged(m, "chunk", 0, self.read.payload.chunk)
 
-        updates = work.update  # travels beside the neurons
-        for n in range(Neuron.latency):
-            later = Signal(update(fabric), name=f"update_{n}")
-            m.d.sync += later.eq(updates)
-            updates = later
-
-        m.d.comb += self.o.payload.update.eq(updates)
-        record = fabric.neuron_record
+        end = self.latency(fabric)
+        m.d.comb += [getattr(self.o.payload.update, name).eq(value[end]) for name, value in updates.items()]
+        m.d.sync += self.data.valid.eq(asked[2])
         for lane in range(fabric.update_lanes):
             m.submodules[f"neuron_{lane}"] = neuron = Neuron(fabric)
             m.submodules[f"parameters_{lane}"] = parameters = Table(
@@ -87,27 +88,31 @@ class Neurons(wiring.Component):
                 shape=layout(fabric.state_record), depth=fabric.rows * fabric.groups, init=[]
             )
             read, write = state.read_port(), state.write_port()
+            # plain registers behind the memories, so that they can be those of a block of RAM itself
+            now, of = (Signal.like(port.data, name=name, reset_less=True) for port, name in
+                       ((read, f"now_{lane}"), (parameters, f"of_{lane}")))
+            m.d.sync += [now.eq(read.data), of.eq(parameters.data)]
             m.d.comb += [
                 parameters.write.valid.eq(self.write.valid),
                 parameters.write.payload.eq(self.write.payload),
-                parameters.address.eq(update_in.parameter),
-                read.addr.eq(Mux(self.i.valid, update_in.state, self.read.payload.address)),
-                neuron.i.valid.eq(valid),
-                neuron.i.payload.sum.eq(work.sums[lane]),
-                neuron.i.payload.fresh.eq(work.update.fresh),
-                neuron.i.payload.state.eq(read.data),
-                neuron.i.payload.parameters.eq(parameters.data),
-                write.addr.eq(updates.state),
+                parameters.address.eq(due.parameter),
+                read.addr.eq(Mux(self.i.valid, due.state, self.read.payload.address)),
+                neuron.i.valid.eq(valid[2]),
+                neuron.i.payload.sum.eq(sums[2][lane]),
+                neuron.i.payload.fresh.eq(updates["fresh"][2]),
+                neuron.i.payload.state.eq(now),
+                neuron.i.payload.parameters.eq(of),
+                write.addr.eq(updates["state"][end]),
                 write.data.eq(neuron.o.payload.state),
                 write.en.eq(neuron.o.valid),
             ]
-            with m.If(updates.mask[lane]):
+            with m.If(updates["mask"][end][lane]):
                 m.d.comb += [
                     self.o.payload.spikes[lane].eq(neuron.o.payload.spikes),
                     self.o.payload.clipped[lane].eq(neuron.o.payload.clipped),
                 ]
             for n in range(fabric.state_record.chunks):
-                with m.If(asked.chunk == lane * fabric.state_record.chunks + n):
-                    m.d.comb += self.data.eq(read.data.as_value()[CHUNK * n :])
+                with m.If(chunk[2] == lane * fabric.state_record.chunks + n):
+                    m.d.sync += self.data.payload.eq(now.as_value()[CHUNK * n :])
         m.d.comb += self.o.valid.eq(neuron.o.valid)
         return m

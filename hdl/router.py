@@ -157,4 +157,5 @@ class Router(wiring.Component):
             wiring.connect(m, getattr(fork, f"o{ports}"), getattr(own, f"i{k}"))
         wiring.connect(m, own.o, loader.i)
         m.d.comb += loader.read.ready.eq(1)  # its tables cannot be read back: a READ is answered by zeros
+        m.d.sync += loader.data.valid.eq(loader.read.valid)
         return m

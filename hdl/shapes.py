@@ -5,7 +5,7 @@ from amaranth.lib import data, stream
 
 from ..models.fabric import CHUNK, PACKET, SPACE, Record
 
-__all__ = ["PACKETS", "PACKET_LAYOUT", "PLACE_LAYOUT", "READS", "SPACE_LAYOUT", "WRITES", "layout"]
+__all__ = ["ANSWERS", "PACKETS", "PACKET_LAYOUT", "PLACE_LAYOUT", "READS", "SPACE_LAYOUT", "WRITES", "layout"]
 
 
 def layout(record: Record) -> data.StructLayout:
@@ -29,5 +29,8 @@ PLACE_LAYOUT = data.StructLayout({**SPACE_LAYOUT.members, "chunk": 8})
 #: Sixteen bits to store there. Memories take one in every clock.
 WRITES = stream.Signature(data.StructLayout({"place": PLACE_LAYOUT, "data": CHUNK}), always_ready=True)
 
-#: Sixteen bits that are wanted from there; taken in a clock in which the memory is free, answered in the next one.
+#: Sixteen bits that are wanted from there; taken in a clock in which the memory is free.
 READS = stream.Signature(PLACE_LAYOUT)
+
+#: The sixteen bits, for each read that was taken.
+ANSWERS = stream.Signature(CHUNK, always_ready=True)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..models.fabric import CHUNK, Kind, Space
-from .shapes import PACKET_LAYOUT, PACKETS, PLACE_LAYOUT, READS, SPACE_LAYOUT, WRITES
+from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, PLACE_LAYOUT, READS, SPACE_LAYOUT, WRITES
 
 __all__ = ["Loader", "Table"]
 
@@ -74,8 +74,8 @@ class Loader(wiring.Component):
         Packets for this node; VALUE packets, one for each 16 bits that a READ asks for.
     write : stream of 16-bit writes
     read : stream of reads
-    data : In
-        The 16 bits asked for in the clock before.
+    data : stream of 16-bit answers
+        Before the next read.
     """
 
     def __init__(self, node: int, chunks: dict[Space, int]):
@@ -86,7 +86,7 @@ class Loader(wiring.Component):
                 "o": Out(PACKETS),
                 "write": Out(WRITES),
                 "read": Out(READS),
-                "data": In(CHUNK),
+                "data": In(ANSWERS),
             }
         )
 
@@ -123,19 +123,17 @@ class Loader(wiring.Component):
             with m.Case(Kind.READ):
                 m.d.sync += left.eq(self.i.payload.index)
 
-        held = Signal(CHUNK)
-        fetched = Signal()  # the answer is on `data` in this clock
-        m.d.sync += fetched.eq(self.read.valid & self.read.ready)
+        held, there = Signal(CHUNK), Signal()
         with m.If(self.read.valid & self.read.ready):
             m.d.sync += [answering.eq(1), left.eq(left - 1)]
-        with m.If(fetched):
-            m.d.sync += held.eq(self.data)
+        with m.If(self.data.valid):
+            m.d.sync += [held.eq(self.data.payload), there.eq(1)]
         m.d.comb += [
-            self.o.valid.eq(answering & ~fetched),
+            self.o.valid.eq(there),
             self.o.payload.eq(PACKET_LAYOUT.const({"kind": Kind.VALUE, "key": self.node})),
             self.o.payload.index.eq(held),
         ]
         with m.If(self.o.valid & self.o.ready):
             m.d.comb += step.eq(1)
-            m.d.sync += answering.eq(0)
+            m.d.sync += [answering.eq(0), there.eq(0)]
         return m

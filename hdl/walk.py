@@ -69,7 +69,8 @@ class Walk(wiring.Component):
         (after a reset: clear every row)
 
     A spike that reaches n rows in all its windows takes n clocks and the next one follows without a gap; sums and weights
-    are found by adding, not by multiplying. A sweep starts between two spikes and holds up the next one.
+    are found by adding, not by multiplying. A sweep starts between two spikes, three clocks after the
+    last row of the first, and holds up the second.
 
     Members
     -------
@@ -110,14 +111,14 @@ class Walk(wiring.Component):
         select = exact_log2(fabric.groups)  # bits of a group's place in its row
 
         clearing, row = Signal(init=1), Signal.like(o.row)
-        sweeping, visiting, walks = Signal(), Signal(), Signal()
+        sweeping, waits, visiting, walks = Signal(), Signal(), Signal(), Signal()
         with m.If(clearing):
             m.d.comb += [self.o.valid.eq(1), o.clear.eq(1), o.row.eq(row)]
             m.d.sync += row.eq(row + 1)
             with m.If(row == fabric.rows - 1):
                 m.d.sync += clearing.eq(0)
         with m.Elif(sweeping):
-            m.d.comb += [self.o.valid.eq(1), o.sweep.eq(1)]
+            m.d.comb += [self.o.valid.eq(~waits), o.sweep.eq(1)]
         with m.Elif(self.sweeps.valid & ~walks):
             m.d.comb += self.sweeps.ready.eq(1)
         with m.Elif(self.i.valid), m.Switch(v.kind):
@@ -135,7 +136,7 @@ class Walk(wiring.Component):
                     m.d.comb += [self.taken.eq(v.first & v.known), self.stray.eq(v.first & ~v.known)]
         m.d.comb += [self.token.payload.eq(v.slot), self.credit.payload.eq(v.slot)]
         self._visit(m, visiting, walks)
-        self._sweep(m, sweeping, select)
+        self._sweep(m, sweeping, waits, select)
         return m
 
     def _visit(self, m, visiting, walks):
@@ -199,8 +200,8 @@ class Walk(wiring.Component):
                     m.d.sync += walks.eq(0)
                     m.d.comb += self.i.ready.eq(1)
 
-    def _sweep(self, m, sweeping, select):
-        """The groups of a population, one for each clock of ``sweeping``."""
+    def _sweep(self, m, sweeping, waits, select):
+        """The groups of a population, one for each clock of ``sweeping`` but the first, while the sums are stored."""
         fabric, update = self.fabric, self.o.payload.update
         job = Signal(sweep(fabric))
         neurons = Signal.like(job.neurons)  # still to update
@@ -211,6 +212,7 @@ class Walk(wiring.Component):
         m.d.comb += [sweeping.eq(neurons != 0), last.eq(neurons <= fabric.update_lanes), position_ends.eq(channels == 1)]
         with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [
+                waits.eq(1),
                 job.eq(self.sweeps.payload),
                 neurons.eq(self.sweeps.payload.neurons),
                 state.eq(self.sweeps.payload.row << select),
@@ -220,7 +222,9 @@ class Walk(wiring.Component):
                 channels.eq(self.sweeps.payload.channels),
                 columns.eq(self.sweeps.payload.columns),
             ]
-        with m.If(sweeping):
+        with m.If(waits):
+            m.d.sync += waits.eq(0)
+        with m.Elif(sweeping):
             m.d.comb += [
                 self.o.payload.row.eq(state >> select),
                 update.state.eq(state),

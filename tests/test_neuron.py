@@ -171,4 +171,4 @@ def test_an_update_takes_a_clock(engine):
     zeros = np.zeros(50, int)
     with open_engine(Plain(Neuron(fabric)), engine) as simulation:
         update(simulation, population, fabric, zeros, zeros, zeros, zeros, zeros)
-        assert simulation.cycles == 50 + Neuron.latency
+        assert simulation.cycles == 50 + Neuron.latency(fabric)

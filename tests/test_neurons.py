@@ -77,7 +77,7 @@ def groups(population, sums, fresh, parameters, state):
 @pytest.mark.parametrize("stall", [0.0, 0.3])
 def test_steps_of_a_population(engine, stall):
     lanes = FABRIC.update_lanes
-    with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine, stall=stall) as simulation:
+    with open_engine(Plain(Neurons(FABRIC)), engine, stall=stall) as simulation:
 
         @settings(max_examples=many(engine, 30), deadline=None)
         @given(populations("p", False, FABRIC.state_bits), st.integers(0, 1), st.integers(0, 5), st.randoms())
@@ -113,7 +113,7 @@ def test_reading_gives_way_to_updates(engine):
     update = dict.fromkeys(("group", "parameter", "mask", "slot", "fresh", "last"), 0)
     due = [{"sums": [n, -n], "update": update | {"state": n % 10}} for n in range(60)]
     loud = FABRIC.neuron_record.pack(decay_v=4096, max_v=100, min_v=-100, threshold=99)
-    with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine, stall=0.4) as simulation:
+    with open_engine(Plain(Neurons(FABRIC)), engine, stall=0.4) as simulation:
         talk(simulation, {"write": stores([loud, loud], 0)}, {})
         talk(simulation, {"i": due[:10]}, {"o": 10})
         read = states(9, 1) * 20
@@ -125,7 +125,7 @@ def test_each_group_by_itself_starts_afresh(engine):
     update = dict.fromkeys(("group", "parameter", "mask", "slot", "last"), 0)
     due = [{"sums": [n, -n], "update": update | {"state": n, "fresh": n % 2}} for n in range(10)]
     still = FABRIC.neuron_record.pack(decay_v=4096, max_v=100, min_v=-100, threshold=99, v0=50)
-    with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine) as simulation:
+    with open_engine(Plain(Neurons(FABRIC)), engine) as simulation:
         talk(simulation, {"write": stores([still, still], 0)}, {})
         for _ in range(2):
             talk(simulation, {"i": due}, {"o": 10}, drain=2)
@@ -136,6 +136,6 @@ def test_each_group_by_itself_starts_afresh(engine):
 
 def test_a_group_takes_a_clock(engine):
     update = dict.fromkeys(("state", "group", "parameter", "mask", "slot", "fresh", "last"), 0)
-    with open_engine(Plain(Neurons(FABRIC), answers={"data": "read"}), engine) as simulation:
+    with open_engine(Plain(Neurons(FABRIC)), engine) as simulation:
         talk(simulation, {"i": [{"sums": [0, 0], "update": update}] * 30}, {"o": 30})
-        assert simulation.cycles == 30 + Neurons.latency
+        assert simulation.cycles == 30 + Neurons.latency(FABRIC)

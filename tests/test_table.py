@@ -35,11 +35,14 @@ class Store(wiring.Component):
         m.submodules.loader = loader = Loader(NODE, CHUNKS)
         wiring.connect(m, wiring.flipped(self.i), loader.i)
         wiring.connect(m, loader.o, wiring.flipped(self.o))
-        clock, asked = Signal(2), Signal(PLACE_LAYOUT)
-        m.d.sync += [clock.eq(clock + 1), asked.eq(loader.read.payload)]
+        clock, asked, counts = Signal(2), Signal(PLACE_LAYOUT), Signal()
+        m.d.sync += [clock.eq(clock + 1), counts.eq(loader.read.valid & loader.read.ready)]
+        with m.If(loader.read.valid & loader.read.ready):
+            m.d.sync += asked.eq(loader.read.payload)
+        m.d.sync += loader.data.valid.eq(counts)  # two clocks later
         m.d.comb += loader.read.ready.eq(clock != 0)
         for space, (widths, depth) in TABLES.items():
-            words = Signal(CHUNK * CHUNKS[space])
+            words = Signal(CHUNK * CHUNKS[space], name=f"words_{space.name.lower()}")
             first = 0
             for width in widths:
                 m.submodules[f"{space.name.lower()}_{first}"] = table = Table(space, width, depth, first)
@@ -51,7 +54,7 @@ class Store(wiring.Component):
                 ]
                 first += table.chunks
             with m.If(asked.space == space):
-                m.d.comb += loader.data.eq(words.word_select(asked.chunk, CHUNK))
+                m.d.sync += loader.data.payload.eq(words.word_select(asked.chunk, CHUNK))
         return m
 
 

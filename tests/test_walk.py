@@ -171,7 +171,7 @@ def test_there_is_no_gap_between_spikes(engine, fabric, dense):
         groups = sum(len(updates(s, fabric)) for s in sweeps)
         before = simulation.cycles
         talk(simulation, {"sweeps": sweeps}, {"o": groups})
-        assert simulation.cycles - before == groups + len(sweeps)
+        assert simulation.cycles - before == groups + 2 * len(sweeps)
 
 
 @FABRICS
