@@ -101,11 +101,12 @@ class Emit(wiring.Component):
         busy, job = Signal(), Signal(message(fabric))
         left = Signal.like(kept)  # groups still to read
         address = Signal(range(depth))
-        there = Signal()  # the memory's output is the next group
+        there, ahead = Signal(), Signal()  # the memory's output, the register behind it: the next groups
+        behind = Signal.like(read.data, reset_less=True)
         word, place = Signal(spikes_layout), Signal(fabric.place_bits)
         rest = Signal(spikes_layout)  # the word without its lowest spike
         lane = Signal(range(lanes)) if lanes > 1 else Signal(1)
-        take, more = Signal(), word.as_value().any()
+        take, pull, more = Signal(), Signal(), word.as_value().any()
 
         m.d.comb += [self.jobs.ready.eq(~busy), rest.eq(word)]
         with m.If(self.jobs.valid & ~busy):
@@ -120,9 +121,10 @@ class Emit(wiring.Component):
                 m.d.comb += [lane.eq(n), rest.eq(word), rest[n].eq(word[n] - 1)]
         m.d.comb += [
             read.addr.eq(address),
-            read.en.eq(take | ~there),
-            take.eq(there & (~more | (self.o.ready & ~rest.as_value().any()))),
-            self.o.valid.eq(more | (busy & (left == 0) & ~there)),
+            take.eq(ahead & (~more | (self.o.ready & ~rest.as_value().any()))),
+            pull.eq(there & (take | ~ahead)),
+            read.en.eq(pull | ~there),
+            self.o.valid.eq(more | (busy & (left == 0) & ~there & ~ahead)),
             self.o.payload.kind.eq(Mux(more, Kind.SPIKE, Kind.STEP)),
             self.o.payload.key.eq(job.key),
             self.o.payload.index.eq(Mux(more, place * lanes + lane, 0)),
@@ -133,7 +135,9 @@ class Emit(wiring.Component):
         with m.If(more & self.o.ready):
             m.d.sync += word.eq(rest)
         with m.If(take):
-            m.d.sync += [word.eq(read.data.spikes), place.eq(read.data.place)]
+            m.d.sync += [word.eq(behind.spikes), place.eq(behind.place), ahead.eq(0)]
+        with m.If(pull):
+            m.d.sync += [behind.eq(read.data), ahead.eq(1)]
         with m.If(read.en):
             m.d.sync += there.eq(left != 0)
             with m.If(left != 0):

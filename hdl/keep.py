@@ -63,9 +63,11 @@ class Keep(wiring.Component):
         quarter = slice(bits - 2, bits + 1)
         waiting, count = Signal(NUMBER_BITS), Signal(HEADER.fields["count"].width)
         most = Signal.like(count, init=MOST)  # on a bad line short frames arrive sooner
-        m.d.comb += [waiting.eq(put - sent), count.eq(Mux(waiting >= most, most, waiting))]
-        with m.If(greets | (self.session == 0) | (sent - acked >= UNDER_WAY * most)):
-            m.d.comb += count.eq(0)
+        m.d.comb += waiting.eq(put - sent)
+        moves = Signal()  # `sent`, or what else the count depends on
+        m.d.sync += count.eq(Mux(waiting >= most, most, waiting))
+        with m.If(moves | greets | (self.session == 0) | (sent - acked >= UNDER_WAY * most)):
+            m.d.sync += count.eq(0)
 
         # a frame: two words of header, then packets or, in a greeting, the one word of FORMAT
         header, greeting = Signal(HEADER_LAYOUT), Signal()
@@ -139,6 +141,7 @@ class Keep(wiring.Component):
         m.d.sync += clocks.eq(clocks + 1)
         with m.If((sent == acked) | forward | late | (begins & (count != 0))):
             m.d.sync += clocks.eq(0)
+        m.d.comb += moves.eq(begins | forward | late | self.news.ours | self.news.greet | self.restart)
         with m.If(self.restart):
             m.d.sync += [put.eq(0), sent.eq(0), acked.eq(0), clocks.eq(0), again.eq(0), most.eq(MOST)]
         return m
