@@ -55,6 +55,7 @@ class Echo(wiring.Component):
 
 
 @EVERY
+@pytest.mark.filterwarnings("error::DeprecationWarning")
 def test_pins_and_clock(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(top, "UartBoard", Echo)
     setting = clocks.fastest(board, 0.9 * board.clock)
