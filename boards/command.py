@@ -16,7 +16,7 @@ from .fit import fit_on
 from .flash import command as flash_command
 from .flash import flash
 
-__all__ = ["build", "fit", "flash_board", "listing"]
+__all__ = ["BOARDS", "build", "fit", "flash_board", "listing"]
 
 
 def listing() -> list[dict[str, Any]]:

@@ -17,10 +17,12 @@ from aerloom.boards import build as builds
 from aerloom.boards import clocks, estimate, flash, report, tools, top
 from aerloom.boards.board import Board, Resources
 from aerloom.boards.catalogue import BOARDS, find
-from aerloom.boards.fit import fit_on, grown
+from aerloom.boards.fit import fit_on
+from aerloom.boards.tailor import SHRINKABLE, grown, tailored
 from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError
 from aerloom.models.fabric import Fabric
+from aerloom.models.place import Placement
 from aerloom.models.quantize import quantize
 
 EVERY = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -200,6 +202,26 @@ def test_grown_fabric_takes_the_network(digits: golden.Network) -> None:
     small = replace(find("ulx3s-25f").fabric, weight_words=4, rows=2)
     fabric, placement = grown(digits, small)
     assert not placement.problems and fabric.weight_words > 4 and fabric.lanes == small.lanes
+
+
+def test_fabrics_made_for_a_network(digits: golden.Network) -> None:
+    """Whichever is taken has room for the network; the leanest has no memory that it could do without."""
+    board = find("ulx3s-25f").fabric
+    four = quantize(zoo.load("digits"), 4).network
+    some = list(tailored(four, board))
+    assert all(not placement.problems for _, placement in some)
+    assert [(f.lanes, f.weight_bits) for f, _ in some] == [(16, 8), (16, 4), (8, 4), (4, 4), (4, 4)]
+    bare = some[-1][0]
+    for size in SHRINKABLE:
+        if (less := getattr(bare, size) // 2) and size != "update_lanes":
+            assert Placement(four, replace(bare, **{size: less})).problems, size
+
+
+def test_fit_takes_a_leaner_fabric_where_the_boards_own_is_too_large(digits: golden.Network) -> None:
+    board = find("ulx3s-25f")
+    half = estimate.estimate(replace(board.fabric, lanes=8), board.family).used
+    found = fit_on(digits, replace(board, resources=half))
+    assert found.fits and found.fabric.lanes == 8 and found.used == half
 
 
 # --- errors

@@ -19,7 +19,7 @@ from aerloom.boards import build as builds
 from aerloom.boards import clocks, report, tools
 from aerloom.boards.board import Board, Resources
 from aerloom.boards.catalogue import find
-from aerloom.boards.fit import grown
+from aerloom.boards.tailor import grown
 from aerloom.host.cli import boards as cli
 from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError

@@ -52,6 +52,21 @@ def test_quantize_then_fit_then_run(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(got[name], expected[name])
 
 
+def test_fit_on_boards(tmp_path: Path) -> None:
+    fits = json.loads(aerloom("fit", "digits", "--json").stdout)["boards"]
+    assert fits["ulx3s-85f"]["fits"] and not fits["ulx3s-85f"]["assumed"]  # the samples of digits ship with it
+    assert not fits["ice40-hx8k"]["fits"] and "BRAM: about" in fits["ice40-hx8k"]["problems"][0]
+    one = json.loads(aerloom("fit", "digits", "--board", "ulx3s-85f", "--json").stdout)
+    assert one == fits["ulx3s-85f"] and one["used"]["lut"] < one["have"]["lut"] and one["bound"] == "link"
+    chosen = json.loads(aerloom("fit", "digits", "--board", "ulx3s-85f", "--fabric", "quad", "--json").stdout)
+    assert chosen["fabric"]["name"] == "quad" and chosen["used"]["lut"] > one["used"]["lut"]
+    assumed = json.loads(aerloom("fit", "mnist", "--board", "ulx3s-25f", "--json").stdout)
+    assert assumed["assumed"] and not assumed["fits"] and "(--bits 4)" in assumed["problems"][0]
+    assert json.loads(aerloom("fit", "mnist", "--bits", 4, "--board", "ulx3s-25f", "--json").stdout)["fits"]
+    text = aerloom("fit", "mnist", "--board", "ulx3s-25f").stdout
+    assert "does not fit" in text and "inferences/s, as the link allows" in text and "what to change" in text
+
+
 def test_zoo() -> None:
     assert json.loads(aerloom("zoo", "--json").stdout)["mnist"]["shape"] == "784-128-10"
     assert "Licence" in aerloom("zoo", "digits").stdout or "CC BY" in aerloom("zoo", "digits").stdout
@@ -154,6 +169,8 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["fit", "cut.npz"], "cut.npz: not an aerloom network, or damaged"),
     (["fit", "nan.npz"], "nan.npz: input → hidden: weights hold NaN or infinity"),
     (["fit", "digits", "--fabric", "vast"], "no Fabric is called 'vast'"),
+    (["fit", "digits", "--board", "ulx4s"], "no board is called 'ulx4s'"),
+    (["fit", "digits", "--board", "ulx3s-85f", "--floorplan", "out.npz"], "--board takes at most one --fabric"),
     (["fit", "digits", "--bits", "1"], "2 … 16 bits, not 1"),
     (["sim", "digits", "--fabric", "tiny"], "does not fit on Fabric tiny"),
     (["sim", "mnist"], "the MNIST images do not ship with aerloom"),

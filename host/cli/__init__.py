@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from ...models.errors import AerloomError, AerloomWarning
-from . import boards, networks, run, verify
+from . import boards, fit, networks, run, verify
 from .common import console
 
 app = typer.Typer(
@@ -30,7 +30,7 @@ app.command(name="zoo")(networks.list_zoo)
 app.command(name="quantize")(networks.quantize_)
 app.command()(networks.sweep)
 app.command()(networks.report)
-app.command()(run.fit)
+app.command()(fit.fit)
 app.command()(verify.sim)
 app.command()(run.run)
 app.command()(boards.boards)
