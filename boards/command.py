@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..models.contents import Contents
 from ..models.fabric import Fabric
 from ..models.golden import Trace
 from ..models.network import Network
@@ -39,10 +40,11 @@ def fit(network: Network, board: str, fabric: Fabric | None = None, trace: Trace
 
 
 def build(board: str, fabric: Fabric | None, out: Path, *, clock: float | None, baud: int | None, seed: int,
-          told: Callable[[str], object]) -> dict[str, Any]:
+          contents: Contents, told: Callable[[str], object]) -> dict[str, Any]:
     """:func:`~aerloom.boards.build.build`, as plain data."""
     found = find(board)
-    return builds.build(found, fabric or found.fabric, out, clock=clock, baud=baud, seed=seed, told=told).as_dict()
+    made = builds.build(found, fabric or found.fabric, out, clock=clock, baud=baud, seed=seed, contents=contents, told=told)
+    return made.as_dict()
 
 
 def flash_board(board: str, bitstream: Path, only_tell: bool = False) -> list[str]:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..models import frame
 from ..models import port as port_model
+from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
 from .chip import Chip
 from .port import Port
@@ -22,7 +23,8 @@ class ByteBoard(wiring.Component):
 
     Parameters
     ----------
-    fabric : Fabric
+    fabric, contents
+        As for :class:`~aerloom.hdl.chip.Chip`.
     depth, timeout : int
         As for :class:`~aerloom.hdl.port.Port`.
 
@@ -32,8 +34,8 @@ class ByteBoard(wiring.Component):
         From and to the host; ``rx`` is always ready.
     """
 
-    def __init__(self, fabric: Fabric, depth: int = 256, timeout: int = 1 << 20):
-        self.chip, self.depth, self.timeout = Chip(fabric), depth, timeout
+    def __init__(self, fabric: Fabric, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+        self.chip, self.depth, self.timeout = Chip(fabric, contents), depth, timeout
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES)})
 
     @property
@@ -59,7 +61,7 @@ class UartBoard(wiring.Component):
 
     Parameters
     ----------
-    fabric, depth, timeout
+    fabric, depth, timeout, contents
         As for :class:`ByteBoard`.
     divisor : int
         Clocks in a bit.
@@ -69,8 +71,8 @@ class UartBoard(wiring.Component):
     rx, tx : pins
     """
 
-    def __init__(self, fabric: Fabric, divisor: int, depth: int = 256, timeout: int = 1 << 20):
-        self.divisor, self.board = divisor, ByteBoard(fabric, depth, timeout)
+    def __init__(self, fabric: Fabric, divisor: int, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+        self.divisor, self.board = divisor, ByteBoard(fabric, depth, timeout, contents)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
 
     def elaborate(self, platform):
@@ -97,8 +99,8 @@ class WiredBoard(wiring.Component):
         Do bytes pass the wires from now on?
     """
 
-    def __init__(self, fabric: Fabric, divisor: int, timeout: int):
-        self.board, self.divisor = ByteBoard(fabric, timeout=timeout), divisor
+    def __init__(self, fabric: Fabric, divisor: int, timeout: int, contents: Contents = EMPTY):
+        self.board, self.divisor = ByteBoard(fabric, timeout=timeout, contents=contents), divisor
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES), "wires": In(stream.Signature(1))})
 
     @property

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
 from .shapes import READS, WRITES
 from .walk import operation, update
@@ -42,8 +43,8 @@ class Lane(wiring.Component):
     write : stream of 16-bit writes
     """
 
-    def __init__(self, fabric: Fabric, lane: int):
-        self.fabric, self.lane = fabric, lane
+    def __init__(self, fabric: Fabric, lane: int, stored: Stored = NOTHING):
+        self.fabric, self.lane, self.stored = fabric, lane, stored
         row = range(fabric.rows)
         super().__init__(
             {
@@ -63,7 +64,9 @@ class Lane(wiring.Component):
         m = Module()
         fabric = self.fabric
         bits = fabric.weight_bits
-        m.submodules.weights = weights = Memory(shape=signed(bits), depth=fabric.weight_words, init=[])
+        column = self.stored.column(Space.WEIGHTS, self.lane * bits, bits)
+        known = [fabric.weight_record.unpack(word)["weight"] for word in column]
+        m.submodules.weights = weights = Memory(shape=signed(bits), depth=fabric.weight_words, init=known)
         m.submodules.sums = sums = Memory(shape=signed(fabric.sum_bits), depth=fabric.rows, init=[])
         load, fetch = weights.write_port(), weights.read_port()
         read, write = sums.read_port(), sums.write_port()
@@ -114,8 +117,8 @@ class Synapses(wiring.Component):
         Of weights, answered on ``data``; taken when no operation needs the memory.
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
+        self.fabric, self.stored = fabric, stored
         super().__init__(
             {
                 "i": In(stream.Signature(operation(fabric), always_ready=True)),
@@ -137,7 +140,7 @@ class Synapses(wiring.Component):
 
         lanes = []
         for n in range(fabric.lanes):
-            m.submodules[f"lane_{n}"] = lane = Lane(fabric, n)
+            m.submodules[f"lane_{n}"] = lane = Lane(fabric, n, self.stored)
             m.d.comb += [
                 lane.address.eq(Mux(adds, i.weights, self.read.payload.address)),
                 lane.row.eq(i.row),

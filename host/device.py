@@ -22,6 +22,7 @@ from .link import Link
 
 Array = NDArray[Any]
 INDEX_BITS = PACKET.fields["index"].width
+COMPARED = 16  # words of each projection's weights, where a network is said to be there already
 
 
 @dataclass
@@ -80,13 +81,23 @@ class Device:
     ) -> Placement:
         """Place ``network`` and load it over the link. ``watch`` names the populations whose spikes are sent to the host
         (the outputs by default), ``cores`` how many cores to use. ``progress`` is called with packets sent."""
-        watched = network.outputs if watch is None else tuple(watch)
-        for name in watched:
-            if name not in network.population:
-                raise AerloomError(f"{name!r} is not a population; there are {', '.join(network.population)}")
+        watched = _watched(network, watch)
         placement = place(network, self.fabric, cores)
         self._link.exchange(np.concatenate([placement.image, placement.routes(watched)]), 0, progress)
-        self.placement, self._watched = placement, tuple(watched)
+        self.placement, self._watched = placement, watched
+        return placement
+
+    def assume(self, network: Network, *, watch: Collection[str] | None = None, cores: int | None = None) -> Placement:
+        """As :meth:`load`, for a chip that was built with the network inside: nothing is loaded, but some of the weights
+        are read back, and another network is refused."""
+        watched = _watched(network, watch)
+        placement = place(network, self.fabric, cores)
+        for n, core in enumerate(placement.cores):
+            for at, words in core.blocks:
+                if not np.array_equal(self.weights(n, at, len(words[:COMPARED])), words[:COMPARED]):
+                    raise AerloomError("the chip does not hold this network: its weights are others; load it, or build "
+                                       "the chip with it (aerloom build --bake)")
+        self.placement, self._watched = placement, watched
         return placement
 
     @property
@@ -279,6 +290,13 @@ def connect(target: str = "sim", fabric: Fabric | str | None = None, **options: 
     if target not in links:
         raise AerloomError(f"cannot connect to {target!r}; there are {', '.join(sorted(links)) or 'no links installed'}")
     return Device(links[target].load()(fabric, **options))
+
+
+def _watched(network: Network, watch: Collection[str] | None) -> tuple[str, ...]:
+    for name in (watched := network.outputs if watch is None else tuple(watch)):
+        if name not in network.population:
+            raise AerloomError(f"{name!r} is not a population; there are {', '.join(network.population)}")
+    return watched
 
 
 def unwrap(stamps: NDArray[np.int64], bits: int) -> NDArray[np.int64]:

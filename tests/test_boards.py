@@ -20,6 +20,7 @@ from aerloom.boards.catalogue import BOARDS, find
 from aerloom.boards.fit import fit_on
 from aerloom.boards.tailor import SHRINKABLE, grown, tailored
 from aerloom.models import golden, zoo
+from aerloom.models.contents import EMPTY, Contents
 from aerloom.models.errors import AerloomError
 from aerloom.models.fabric import Fabric
 from aerloom.models.place import Placement
@@ -47,7 +48,7 @@ def test_board_is_what_amaranth_says(board: Board) -> None:
 class Echo(wiring.Component):
     """In place of a chip, which takes seconds to elaborate."""
 
-    def __init__(self, fabric: Fabric, divisor: int, timeout: int) -> None:
+    def __init__(self, fabric: Fabric, divisor: int, timeout: int, contents: Contents) -> None:
         super().__init__({"rx": In(1), "tx": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -61,7 +62,7 @@ class Echo(wiring.Component):
 def test_pins_and_clock(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(top, "UartBoard", Echo)
     setting = clocks.fastest(board, 0.9 * board.clock)
-    files = builds.prepare(board, board.fabric, setting, board.baud)
+    files = builds.prepare(builds.Job(board, board.fabric, EMPTY, board.baud, 1), setting)
     assert any(name.endswith((".il", ".v")) for name in files)
     if board.family.constraints:
         assert files[f"top.{board.family.constraints}"].count(b"uart") >= 2

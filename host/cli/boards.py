@@ -15,9 +15,11 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ...models.contents import EMPTY, baked
 from ...models.errors import AerloomError
 from ...models.fabric import Fabric
 from ...models.network import write_whole
+from ...models.place import place
 from .common import AsJson, Bits, NetworkName, console, get_integer, get_network, show, table
 
 BoardName = Annotated[str, typer.Option("--board", help="Name of a board: see `aerloom boards`.")]
@@ -55,6 +57,7 @@ def build(
     clock: Annotated[float | None, typer.Option(help="MHz; by default as fast as timing allows.")] = None,
     baud: Annotated[int | None, typer.Option(help="Of the serial line, bits per second.")] = None,
     seed: Annotated[int, typer.Option(help="Of placement: another one may be a little faster or slower.")] = 1,
+    bake: Annotated[bool, typer.Option("--bake", help="With the network inside, for a board that nobody loads.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a bitstream whose chip takes the network, and any other one that fits it."""
@@ -64,8 +67,11 @@ def build(
     if not found["fits"]:
         raise AerloomError(f"{network} does not fit on {board}: {'; '.join(found['problems'])}")
     chip = Fabric(**found["fabric"])
+    steps = integer.meta.get("encoding", {}).get("steps", 0)
+    contents = baked(place(integer, chip), steps=steps) if bake else EMPTY
     with _steps(f"{chip.name} for {board}") as told:
-        made = own.build(board, chip, output, clock=clock and clock * 1e6, baud=baud, seed=seed, told=told)
+        made = own.build(board, chip, output, clock=clock and clock * 1e6, baud=baud, seed=seed, contents=contents,
+                         told=told)
     if made["fmax"] is not None:
         utilisation(output / "utilisation.png", made, json.loads((output / "floor.json").read_text()))
     show(made | {"output": str(output)}, as_json, *_tables(made, output))
@@ -123,6 +129,8 @@ def _tables(made: dict[str, Any], output: Path) -> Iterator[Any]:
     if made["fmax"]:
         rows.add_row("timing allows", f"{made['fmax'] / 1e6:.4g} MHz", "", f"{made['slack_ns']:.1f} ns to spare")
     rows.add_row("synaptic operations", f"{made['synaptic_operations_per_second'] / 1e6:,.0f} M/s at most", "", "")
+    if made["baked"]:
+        rows.add_row("holds", "the network, from the start", "", "")
     rows.add_row("serial line", f"{made['baud']:,} baud", "", "")
     rows.add_row("files", str(output), "", "")
     yield rows

@@ -37,6 +37,8 @@ def run(
     bits: Bits = 8,
     fabric: FabricName = "medium",
     cores: Cores = None,
+    inside: Annotated[bool, typer.Option(
+        "--baked", help="The chip was built with the network inside: nothing is loaded, some of it is compared.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run spikes from a file through a network, and write the spikes that come out."""
@@ -54,7 +56,7 @@ def run(
         answer["synaptic_operations"] = trace.synaptic_operations
     else:
         with connect(on, fabric) as device:
-            device.load(integer, watch=watched, cores=cores)
+            (device.assume if inside else device.load)(integer, watch=watched, cores=cores)
             with progress("samples", batch) as report:
                 result = device.run(sent, progress=report)
             out = result.spikes
