@@ -16,8 +16,9 @@ from .estimate import estimate
 from .fit import fit_on
 from .flash import command as flash_command
 from .flash import flash
+from .tailor import bare as bare_fabric
 
-__all__ = ["BOARDS", "build", "fit", "flash_board", "listing"]
+__all__ = ["BOARDS", "bare", "build", "fit", "flash_board", "listing"]
 
 
 def listing() -> list[dict[str, Any]]:
@@ -37,6 +38,11 @@ def listing() -> list[dict[str, Any]]:
 def fit(network: Network, board: str, fabric: Fabric | None = None, trace: Trace | None = None) -> dict[str, Any]:
     """:func:`~aerloom.boards.fit.fit_on`, as plain data."""
     return fit_on(network, board, fabric, trace).as_dict()
+
+
+def bare(network: Network, name: str, **sizes: int) -> Fabric:
+    """:func:`~aerloom.boards.tailor.bare`, the Fabric alone."""
+    return bare_fabric(network, name, **sizes)[0]
 
 
 def build(board: str, fabric: Fabric | None, out: Path, *, clock: float | None, baud: int | None, seed: int,

@@ -10,7 +10,7 @@ from ..models.fabric import Fabric
 from ..models.network import Network
 from ..models.place import Placement, signed_bits
 
-__all__ = ["grown", "tailored"]
+__all__ = ["bare", "grown", "tailored"]
 
 ROUNDS = 8
 LEAST_LANES = 4
@@ -49,5 +49,10 @@ def tailored(network: Network, fabric: Fabric) -> Iterator[tuple[Fabric, Placeme
                        update_lanes=min(lanes, fabric.update_lanes))
         if (lanes, narrow) != (fabric.lanes, fabric.weight_bits):
             yield grown(network, lean)
-    bare = Fabric(f"{fabric.name}-bare", lanes=lean.lanes, weight_bits=narrow, **dict.fromkeys(SHRINKABLE, 1), keys=2)
-    yield grown(network, bare)
+    yield bare(network, f"{fabric.name}-bare", lanes=lean.lanes, weight_bits=narrow)
+
+
+def bare(network: Network, name: str, **sizes: int) -> tuple[Fabric, Placement]:
+    """A Fabric of these sizes with nothing that the network does not need."""
+    fabric, placement = grown(network, Fabric(name, **dict.fromkeys(SHRINKABLE, 1) | {"keys": 2} | sizes))
+    return replace(fabric, name=name), placement

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..models import golden
 from ..models.errors import AerloomError
 from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
+from ..models.fabrics import named
 from ..models.network import Network
 from ..models.place import CLOCK, Part, Placement, Words, address, packet, place
 from .link import Link
@@ -277,13 +278,14 @@ class Device:
 
 def connect(target: str = "sim", fabric: Fabric | str | None = None, **options: Any) -> Device:
     """A :class:`Device`: ``"sim"`` is the cycle-accurate simulator, ``"virtual"`` a board simulated behind its serial
-    port, and a path like ``"/dev/ttyUSB0"`` or ``"COM3"`` a board. ``fabric`` is a Fabric or the name of a preset.
+    port, and a path like ``"/dev/ttyUSB0"`` or ``"COM3"`` a board. ``fabric`` is a Fabric, the name of a preset
+    or a JSON file.
 
     The targets are what installed packages offer as entry points in the group ``aerloom.links``; ``options`` are
     theirs.
     """
     if isinstance(fabric, str):
-        fabric = Fabric.preset(fabric)
+        fabric = named(fabric)
     links = {e.name: e for e in importlib.metadata.entry_points(group="aerloom.links")}
     if target not in links and (os.sep in target or re.fullmatch(r"COM\d+", target, re.IGNORECASE)):
         target, options = "serial", {"port": target, **options}

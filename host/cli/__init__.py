@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from ...models.errors import AerloomError, AerloomWarning
-from . import boards, fit, networks, run, verify
+from . import boards, explore, fit, networks, run, verify
 from .common import console
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command(name="quantize")(networks.quantize_)
 app.command()(networks.sweep)
 app.command()(networks.report)
 app.command()(fit.fit)
+app.command()(explore.explore)
 app.command()(verify.sim)
 app.command()(run.run)
 app.command()(boards.boards)

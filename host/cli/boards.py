@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 import json
 from collections.abc import Iterator
@@ -18,19 +17,13 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ...models.contents import EMPTY, baked
 from ...models.errors import AerloomError
 from ...models.fabric import Fabric
+from ...models.fabrics import named
 from ...models.network import write_whole
 from ...models.place import place
+from ..tools import tools
 from .common import AsJson, Bits, NetworkName, console, get_integer, get_network, show, table
 
 BoardName = Annotated[str, typer.Option("--board", help="Name of a board: see `aerloom boards`.")]
-
-
-def tools() -> Any:
-    """What knows boards; raises :class:`AerloomError` where that part is not installed."""
-    entries = importlib.metadata.entry_points(group="aerloom.tools", name="boards")
-    if not entries:
-        raise AerloomError("boards need the whole of aerloom: pip install 'aerloom[boards]'")
-    return next(iter(entries)).load()
 
 
 def boards(as_json: AsJson = False) -> None:
@@ -38,7 +31,7 @@ def boards(as_json: AsJson = False) -> None:
     rows = table("boards, and what fits on each at once", "board", "lanes", "neurons", "8-bit weights", "or 4-bit", "MHz",
                  "")
     rows.columns[0].no_wrap = True
-    answer = tools().listing()
+    answer = tools("boards").listing()
     for b in answer:
         remark = "" if b["fits"] else "no room yet"
         lanes = f"{b['cores']} × {b['lanes']}" if b["cores"] > 1 else str(b["lanes"])
@@ -53,7 +46,8 @@ def build(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the bitstream, its report and its logs.")],
     bits: Bits = 8,
     fabric: Annotated[str | None, typer.Option(
-        help="Size of the chip: a preset; by default the board's own, made larger where the network needs it.")] = None,
+        help="Size of the chip: a preset, or a JSON file; by default the board's own, made larger where the network needs "
+             "it.")] = None,
     clock: Annotated[float | None, typer.Option(help="MHz; by default as fast as timing allows.")] = None,
     baud: Annotated[int | None, typer.Option(help="Of the serial line, bits per second.")] = None,
     seed: Annotated[int, typer.Option(help="Of placement: another one may be a little faster or slower.")] = 1,
@@ -61,9 +55,9 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Make a bitstream whose chip takes the network, and any other one that fits it."""
-    own = tools()
+    own = tools("boards")
     integer = get_integer(get_network(network), bits)
-    found = own.fit(integer, board, Fabric.preset(fabric) if fabric else None)
+    found = own.fit(integer, board, named(fabric) if fabric else None)
     if not found["fits"]:
         raise AerloomError(f"{network} does not fit on {board}: {'; '.join(found['problems'])}")
     chip = Fabric(**found["fabric"])
@@ -94,7 +88,7 @@ def flash(
     if not (board := board or made.get("board")):
         raise AerloomError(f"{path} does not say which board it is for; tell it with --board")
     bitstream = path / made.get("bitstream", "bitstream") if path.is_dir() else path
-    line = tools().flash_board(board, bitstream)
+    line = tools("boards").flash_board(board, bitstream)
     show({"board": board, "command": line}, as_json)
     if not as_json:
         console.print(f"{board} runs {bitstream.name} ({escape(' '.join(line))})")

@@ -13,11 +13,13 @@ from rich.table import Table
 
 from ...models import golden, zoo
 from ...models.errors import AerloomError
-from ...models.fabric import PRESETS, Fabric
+from ...models.fabric import PRESETS
+from ...models.fabrics import named
 from ...models.floor import loads
 from ...models.network import Network
 from ...models.place import Placement, place
-from .boards import tools
+from ..dataset import spikes_of
+from ..tools import tools
 from .common import (
     AsJson,
     Bits,
@@ -29,7 +31,6 @@ from .common import (
     get_network,
     get_samples,
     show,
-    spikes_of,
     table,
 )
 
@@ -57,8 +58,8 @@ def fit(
     if board is not None:
         if floorplan is not None or cores is not None or len(fabric or ()) > 1:
             raise AerloomError("--board takes at most one --fabric, and neither --floorplan nor --cores")
-        chosen = Fabric.preset(fabric[0]) if fabric else None
-        found = tools().fit(integer, board, chosen, _trace(exact, integer, data, samples))
+        chosen = named(fabric[0]) if fabric else None
+        found = tools("boards").fit(integer, board, chosen, _trace(exact, integer, data, samples))
         show(found, as_json, *_of_board(title, found))
         return
     answer, tables = _fabrics(title, integer, fabric or list(PRESETS), cores)
@@ -66,7 +67,7 @@ def fit(
         tables.append(_floorplans(answer, integer, exact, cores, data, samples, floorplan, network))
     elif fabric is None and cores is None and importlib.metadata.entry_points(group="aerloom.tools", name="boards"):
         trace = _trace(exact, integer, data, samples)
-        answer["boards"] = {name: tools().fit(integer, name, None, trace) for name in tools().BOARDS}
+        answer["boards"] = {name: tools("boards").fit(integer, name, None, trace) for name in tools("boards").BOARDS}
         tables.append(_of_boards(title, answer["boards"]))
     show(answer, as_json, *tables)
 
@@ -78,7 +79,7 @@ def _fabrics(title: str, integer: Network, names: list[str], cores: int | None) 
     rows = table(title, "Fabric", "lanes", "cores", "weight words", "rows", "fits")
     answer: dict[str, Any] = {}
     for name in names:
-        preset = Fabric.preset(name)
+        preset = named(name)
         try:
             answer[name] = {"fits": True, **_usage(place(integer, preset, cores))}
             use = answer[name]
@@ -97,7 +98,7 @@ def _floorplans(answer: dict[str, Any], integer: Network, exact: Network, cores:
     if not fitting:
         raise AerloomError("no floorplan: the network fits on none of these Fabrics")
     name = fitting[0]
-    placement = place(integer, Fabric.preset(name), cores)
+    placement = place(integer, named(name), cores)
     plan, what = _floorplan(placement, exact, data, samples, path, f"{network} on Fabric {name}")
     answer[name] |= {"floorplan": str(path), "spikes": what, "cores": plan}
     busy = table(f"cores of Fabric {name}, spikes of {what}", "core", "rows", "words", "cycles a step", "most for")
