@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models import golden
+from ..models.early import Exit
 from ..models.metrics import metrics
 from ..models.network import Network
 from .dataset import Piece
@@ -51,6 +52,19 @@ def costs(network: Network, data: Sequence[Piece], workers: Workers = HERE, prog
     return total | {"footprint": round(total["footprint"])}
 
 
+def early(network: Network, data: Sequence[Piece], whens: Sequence[str | int], workers: Workers = HERE,
+          progress: Told | None = None) -> list[dict[str, Any]]:
+    """For each of these ways to leave samples early (:class:`aerloom.models.early.Exit`) the ``accuracy`` and the mean
+    ``steps`` that were run."""
+    samples, right, steps, done = sum(map(len, data)), np.zeros(len(whens)), np.zeros(len(whens)), 0
+    for n, (hits, run) in workers.each(functools.partial(_early, network, whens), data, threads=True):
+        right, steps, done = right + hits, steps + run, done + len(data[n])
+        if progress is not None:
+            progress(done)
+    return [{"when": when, "accuracy": float(r / samples), "steps": float(s / samples)}
+            for when, r, s in zip(whens, right, steps, strict=True)]
+
+
 def golden_run(network: Network, spikes: Array) -> golden.Trace:
     """What :func:`golden.run` gives, from its compiled twin where there is one."""
     from ..models import fast  # here: importing numba takes a while
@@ -67,6 +81,13 @@ def _costs(network: Network, piece: Piece) -> dict[str, Any]:
     spikes, labels = piece.encoded(network)
     trace = golden_run(network, spikes)
     return metrics(network, trace) | {"accuracy": float(np.mean(golden.classes(network, trace) == labels))}
+
+
+def _early(network: Network, whens: Sequence[str | int], piece: Piece) -> tuple[Array, Array]:
+    spikes, labels = piece.encoded(network)
+    sent = golden_run(network, spikes).spikes[network.outputs[0]]
+    found = [Exit(network, spikes.shape[1], when).exits(sent) for when in whens]
+    return np.array([np.sum(e.classes == labels) for e in found]), np.array([e.steps.sum() for e in found])
 
 
 def _weighted(values: dict[str, Any], share: float) -> dict[str, Any]:

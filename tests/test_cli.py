@@ -131,7 +131,8 @@ def test_sweep_and_report(tmp_path: Path) -> None:
     answer = json.loads(aerloom("sweep", "digits", "--bits", "2,8", "--images", 60, "-o", out, "--json").stdout)
     assert len(answer["neuron"]) == len(answer["population"]) == 2 and answer["neuron"][1] > 0.9
     assert out.read_bytes().startswith(b"\x89PNG")
-    answer = json.loads(aerloom("report", "digits", "--images", 60, "--json").stdout)
+    answer = json.loads(aerloom("report", "digits", "--images", 60, "--early", "decided", "--json").stdout)
+    assert answer["early"]["accuracy"] == answer["accuracy"] and answer["early"]["steps"] < 25
     assert answer["synaptic_operations"]["dense"] == 25 * (64 * 64 + 64 * 10) and 0 < answer["activation_sparsity"] < 1
     samples = tmp_path / "mine.npz"
     np.savez(samples, spikes=np.ones((3, 5, 64), np.uint8), labels=np.zeros(3, int))
@@ -140,7 +141,7 @@ def test_sweep_and_report(tmp_path: Path) -> None:
 
 def test_help_says_what_a_stranger_needs() -> None:
     text = aerloom("--help").stdout
-    for command in ("demo", "zoo", "import", "check", "convert", "quantize", "sweep", "report", "fit", "sim", "run"):
+    for command in ("demo", "zoo", "import", "check", "convert", "quantize", "sweep", "report", "fit", "explore", "sim", "run"):
         assert f" {command} " in text
         assert "--json" in aerloom(command, "--help").stdout
 
@@ -189,6 +190,9 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["convert", "spikes.npy", "--samples", "whole.npz", "-o", "out.npz"], "it must have the array values"),
     (["check", "none.nir"], "none.nir: there is no such file"),
     (["sweep", "digits", "--bits", "two", "-o", "out.npz"], "--bits must be numbers"),
+    (["report", "digits", "--early", "soon"], "a sample is left when it is 'decided'"),
+    (["sim", "digits", "--jobs", "0"], "jobs must be at least 1"),
+    (["fit", "digits", "--fabric", "whole.json"], "whole.json: there is no such file"),
     (["report", "whole.npz", "--samples", "wide.npy"], "it must have the arrays labels"),
     (["quantize", "digits", "--images", "20", "-o", "whole.npz/out.npz"], "cannot be written"),
 ])

@@ -14,13 +14,14 @@ from rich.markup import escape
 from ...models import zoo
 from ...models.build import taken
 from ...models.convert import convert
+from ...models.early import Exit
 from ...models.errors import AerloomError
 from ...models.load import check as check_
 from ...models.load import load
 from ...models.quantize import quantize
 from ..dataset import CHUNK, pieces, spikes_of
 from ..jobs import Workers
-from ..measure import accuracies, accuracy, costs
+from ..measure import accuracies, accuracy, costs, early
 from .common import (
     AsJson,
     Bits,
@@ -251,6 +252,8 @@ def report(
     data: Data = None,
     samples: SampleFile = None,
     images: ImageLimit = 500,
+    exits: Annotated[str | None, typer.Option("--early", help="Also leave samples early: decided (when no other class can "
+                                              "catch up: the same answers), or at a lead of so many spikes.")] = None,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
@@ -259,9 +262,15 @@ def report(
     exact, workers = get_network(network), Workers(jobs, scheduler)
     integer = exact if exact.is_integer or bits == 0 else quantize(exact, bits).network
     values, labels = get_samples(exact, data, images, samples)
+    when = int(exits) if exits and exits.isdecimal() else exits
+    if when is not None:
+        Exit(integer, 1, when)  # raises where it makes no sense
     with progress("samples", len(labels)) as told:
         found = costs(integer, pieces(values, labels), workers, told)
     answer = {"network": network, "samples": len(labels), "weight_bits": integer.meta.get("weight_bits"), **found}
+    if when is not None:
+        with progress("samples, left early", len(labels)) as told:
+            (answer["early"],) = early(integer, pieces(values, labels), [when], workers, told)
     operations = answer["synaptic_operations"]
     rows = table(f"{network} on {len(labels):,} samples (NeuroBench)", "", "")
     rows.show_header = False
@@ -271,4 +280,7 @@ def report(
     rows.add_row("activation sparsity", percent(answer["activation_sparsity"]))
     for name in ("effective_acs", "effective_macs", "dense"):
         rows.add_row(f"synaptic operations per sample, {name}", f"{operations[name]:,.0f}")
+    if when is not None:
+        rows.add_row(f"accuracy, left early ({when})", percent(answer["early"]["accuracy"]))
+        rows.add_row("steps that are run", f"{answer['early']['steps']:.1f}")
     show(answer, as_json, rows)
