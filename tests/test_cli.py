@@ -141,7 +141,8 @@ def test_sweep_and_report(tmp_path: Path) -> None:
 
 def test_help_says_what_a_stranger_needs() -> None:
     text = aerloom("--help").stdout
-    for command in ("demo", "zoo", "import", "check", "convert", "quantize", "sweep", "report", "fit", "explore", "sim", "run"):
+    for command in ("demo", "zoo", "import", "check", "convert", "quantize", "sweep", "report", "fit", "explore", "sim",
+                    "run"):
         assert f" {command} " in text
         assert "--json" in aerloom(command, "--help").stdout
 

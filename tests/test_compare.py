@@ -54,7 +54,7 @@ def test_samples_that_are_left_early(workers: Workers) -> None:
     exact = zoo.load("digits")
     net, (values, labels) = quantize(exact, 8).network, (a[:90] for a in zoo.samples("digits"))
     decided, hasty, patient = early(net, pieces(values, labels, 20), ["decided", 1, 25], workers)
-    assert decided["accuracy"] == patient["accuracy"] == accuracy(net, pieces(values, labels)) > hasty["accuracy"]
+    assert decided["accuracy"] == patient["accuracy"] == accuracy(net, pieces(values, labels)) != hasty["accuracy"]
     assert hasty["steps"] < decided["steps"] == patient["steps"] < 25
 
 
