@@ -32,6 +32,7 @@ from aerloom.models.fabric import Fabric  # noqa: E402
 from aerloom.models.floor import loads  # noqa: E402
 from aerloom.models.quantize import quantize  # noqa: E402
 from aerloom.models.semantics import Semantics  # noqa: E402
+from bench.boards import BOARDS, NETWORKS, bench_boards  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -229,6 +230,7 @@ def zoo_samples(name: str, count: int) -> Any:
 
 BENCHES = {"golden": bench_golden, "engines": bench_engines, "lanes": bench_lanes, "cores": bench_cores,
            "frameworks": bench_frameworks}
+SLOW = {"boards": bench_boards}  # half an hour and more: run by name alone
 
 
 def versions() -> dict[str, str]:
@@ -245,15 +247,29 @@ def versions() -> dict[str, str]:
 def main() -> None:
     """Run the benches named, or all, and write their results."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which; all by default")
-    names = parser.parse_args().names or list(BENCHES)
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, *SLOW, []],
+                        help=f"which; all but {', '.join(SLOW)} by default")
+    parser.add_argument("--data", type=Path, help="folder of the MNIST files, for boards")
+    parser.add_argument("--network", action="append", help="for boards: of the zoo, or a file; several times")
+    parser.add_argument("--board", action="append", help="for boards: which; several times")
+    chosen = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    for name in names:
-        print(f"{name}: {BENCHES[name].__doc__}", file=sys.stderr)
-        result = {"what": BENCHES[name].__doc__, "command": f"python -m bench {name}", "versions": versions()}
-        result["result"] = BENCHES[name]()
-        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    for name in chosen.names or list(BENCHES):
+        work = (BENCHES | SLOW)[name]
+        print(f"{name}: {work.__doc__}", file=sys.stderr)
+        result = {"what": work.__doc__, "command": f"python -m bench {name}", "versions": versions()}
+        if name == "boards":
+            for result["result"] in bench_boards(chosen.data, chosen.network or NETWORKS, chosen.board or BOARDS):
+                write(name, result)
+                (RESULTS / "boards.md").write_text(result["result"]["table"])
+        else:
+            result["result"] = work()
+            write(name, result)
         print(json.dumps(result["result"], indent=2, ensure_ascii=False))
+
+
+def write(name: str, result: dict[str, Any]) -> None:
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

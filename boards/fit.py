@@ -20,7 +20,7 @@ from .catalogue import find
 from .estimate import estimate, memories
 from .tailor import tailored
 
-__all__ = ["Fit", "fit_on"]
+__all__ = ["Fit", "fit_on", "speed"]
 
 ACTIVITY = 0.05  # spikes per neuron and step, where nothing is known
 STEPS = 25
@@ -44,6 +44,7 @@ class Fit:
     fmax_error: float = 0.0
     steps: int = STEPS  #: of an inference
     cycles: float = 0.0  #: of an inference, in the chip
+    packets: float = 0.0  #: of an inference, on the link
     latency: float = 0.0  #: seconds of an inference, the link included
     per_second: float = 0.0  #: inferences, the link included
     bound: str = ""  #: what limits that: chip or link
@@ -94,10 +95,15 @@ def _fit(placement: Placement, board: Board, fabric: Fabric, trace: Trace | None
         steps = next(iter(trace.spikes.values())).shape[1]
     else:
         steps = placement.network.meta.get("encoding", {}).get("steps", STEPS)
-    chip, link = cycles * steps / clock, packets * steps * BYTES * BITS / board.baud
+    latency, per_second, bound = speed(cycles * steps, clock, packets * steps, board.baud)
     return Fit(board.name, fabric, tuple(problems), memory, guess.used, board.resources, clock, guess.lut_error,
-               guess.fmax_error, steps, cycles * steps, chip + link, 1 / max(chip, link),
-               "link" if link > chip else "chip", trace is None)
+               guess.fmax_error, steps, cycles * steps, packets * steps, latency, per_second, bound, trace is None)
+
+
+def speed(cycles: float, clock: float, packets: float, baud: float) -> tuple[float, float, str]:
+    """Seconds of an inference, inferences per second, and what limits these: chip or link, which work at the same time."""
+    chip, link = cycles / clock, packets * BYTES * BITS / baud
+    return chip + link, 1 / max(chip, link), "link" if link > chip else "chip"
 
 
 def costs(placement: Placement, trace: Trace | None) -> tuple[float, float]:

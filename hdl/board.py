@@ -12,10 +12,11 @@ from ..models import port as port_model
 from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
 from .chip import Chip
+from .parallel import ParallelFifo
 from .port import Port
 from .uart import BYTES, Uart
 
-__all__ = ["ByteBoard", "UartBoard", "WiredBoard"]
+__all__ = ["ByteBoard", "FifoBoard", "UartBoard", "WiredBoard"]
 
 
 class ByteBoard(wiring.Component):
@@ -82,6 +83,33 @@ class UartBoard(wiring.Component):
         wiring.connect(m, uart.o, self.board.rx)
         wiring.connect(m, self.board.tx, uart.i)
         m.d.comb += [uart.rx.eq(self.rx), self.tx.eq(uart.tx)]
+        return m
+
+
+class FifoBoard(wiring.Component):
+    """A chip behind the bus of an FT245, FT232H or FT2232H.
+
+    Parameters
+    ----------
+    fabric, depth, timeout, contents
+        As for :class:`ByteBoard`.
+    strobe : int
+        As for :class:`~aerloom.hdl.parallel.ParallelFifo`, whose pins this has.
+    """
+
+    def __init__(self, fabric: Fabric, strobe: int, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+        self.fifo, self.board = ParallelFifo(strobe), ByteBoard(fabric, depth, timeout, contents)
+        super().__init__({name: pin for name, pin in self.fifo.signature.members.items() if name not in ("i", "o")})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.board = self.board
+        m.submodules.fifo = fifo = self.fifo
+        wiring.connect(m, fifo.o, self.board.rx)
+        wiring.connect(m, self.board.tx, fifo.i)
+        for name, pin in self.signature.members.items():
+            inside, outside = getattr(fifo, name), getattr(self, name)
+            m.d.comb += inside.eq(outside) if pin.flow is In else outside.eq(inside)
         return m
 
 
