@@ -39,7 +39,7 @@ PUBLISHED = (
 
 NOTES = (
     "Accuracy: golden's on all test images, which the chip equals bit for bit. Cycles: of the simulated chip, the first "
-    f"{SIMULATED} images, every spike compared with golden. LUT … Fmax: after place and route by open tools, with the link. "
+    f"{SIMULATED} images, every spike compared with golden. LUT … Fmax: placed and routed by open tools, link and all. "
     "**Not run on silicon.** The rows of others are as they published them, on devices and at clocks of their own.",
 )
 
