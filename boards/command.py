@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def listing() -> list[dict[str, Any]]:
     return [
         {
             "board": b.name, "title": b.title, "device": b.device, "clock": b.clock, "baud": b.baud, "uart": b.uart,
-            "resources": b.resources.__dict__, "fabric": b.fabric.name, "cores": b.fabric.cores, "lanes": b.fabric.lanes,
+            "resources": b.resources.__dict__, "fabric": b.fabric.name, "sizes": dataclasses.asdict(b.fabric),
+            "cores": b.fabric.cores, "lanes": b.fabric.lanes,
             "neurons": b.fabric.cores * b.fabric.neurons, "synapses_8": b.weights[0], "synapses_4": b.weights[1],
             "fits": not (guess := estimate(b.fabric, b.family)).used.over(b.resources), "fmax": guess.fmax,
             "bitstream": bool(b.family.route),

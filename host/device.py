@@ -97,8 +97,8 @@ class Device:
         return placement
 
     def assume(self, network: Network, *, watch: Collection[str] | None = None, cores: int | None = None) -> Placement:
-        """As :meth:`load`, for a chip that was built with the network inside: nothing is loaded, but some of the weights
-        are read back, and another network is refused."""
+        """As :meth:`load`, for a chip that was built with the network inside: some of the weights are read back, another
+        network is refused, and nothing is loaded but whose spikes are sent to the host."""
         watched = _watched(network, watch)
         placement = place(network, self.fabric, cores)
         for n, core in enumerate(placement.cores):
@@ -106,6 +106,7 @@ class Device:
                 if not np.array_equal(self.weights(n, at, len(words[:COMPARED])), words[:COMPARED]):
                     raise AerloomError("the chip does not hold this network: its weights are others; load it, or build "
                                        "the chip with it (aerloom build --bake)")
+        self._link.exchange(placement.routes(watched), 0)
         self.placement, self._watched = placement, watched
         return placement
 

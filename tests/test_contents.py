@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,15 +46,16 @@ def spikes(network: Network, seed: int = 1) -> dict[str, np.ndarray]:
     (dense(3), TINY), (dense(4), replace(TINY, cores=2, lanes=8, update_lanes=2, weight_bits=8)), (planes(1), ROOMY),
 ], ids=["dense", "two cores", "convolution"])
 def test_a_baked_chip_computes_without_being_loaded(network: Network, fabric: Fabric) -> None:
-    inside = baked(place(network, fabric), list(network.population), STEPS)
-    with connect("sim", fabric, engine="amaranth", contents=inside) as device:
+    placement = place(network, fabric)
+    with connect("sim", fabric, engine="amaranth", contents=baked(placement)) as device:
         device._link = link = Overheard(device._link)
         device.assume(network, watch=list(network.population))
         run, trace = device.run(spikes(network)), golden.run(network, spikes(network))
         for name in network.population:
             np.testing.assert_array_equal(run.spikes[name], trace.spikes[name])
             np.testing.assert_array_equal(device.peek(name), trace.state[name].v[-1])
-    assert writes(np.concatenate(link.sent)) == writes(place(network, fabric).start(STEPS))
+    small = np.concatenate([placement.routes(network.population), placement.start(STEPS)])
+    assert writes(np.concatenate(link.sent)) == writes(small)
 
 
 def test_a_baked_chip_needs_no_start_either() -> None:
@@ -63,7 +63,7 @@ def test_a_baked_chip_needs_no_start_either() -> None:
     network = dense(5)
     placement = place(network, TINY)
     with connect("sim", TINY, engine="amaranth", contents=baked(placement, steps=STEPS)) as device:
-        device.assume(network)
+        device.placement, device._watched = placement, network.outputs  # sends nothing
         words = device._encode(golden.check_spikes(network, spikes(network)))
         run = device._decode(device._link.exchange(words, 2 * STEPS), 2, STEPS)
         np.testing.assert_array_equal(run.spikes["out"], golden.run(network, spikes(network)).spikes["out"])
@@ -92,14 +92,3 @@ def test_the_last_word_written_stays() -> None:
 def test_packets_that_do_not_load() -> None:
     with pytest.raises(AerloomError, match="only the packets that load"):
         contents(np.array([address(0, Space.KEYS), packet(Kind.READ, 0, 3)], np.uint32), TINY)
-
-
-@pytest.mark.full
-def test_a_virtual_board_with_a_network_inside(tmp_path: Path) -> None:
-    """The whole board, behind its serial line."""
-    network = dense(6)
-    network.save(tmp_path / "net.npz")
-    with connect("virtual", TINY, engine="amaranth", bake=tmp_path / "net.npz") as device:
-        device.assume(network)
-        run = device.run({"in": spikes(network)["in"][:1]})
-    np.testing.assert_array_equal(run.spikes["out"][0], golden.run(network, spikes(network)).spikes["out"][0])

@@ -37,6 +37,7 @@ app.command()(run.run)
 app.command()(boards.boards)
 app.command()(boards.build)
 app.command()(boards.flash)
+app.command()(boards.virtual)
 
 
 def main() -> None:

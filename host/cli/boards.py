@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +20,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ...models.contents import EMPTY, baked
 from ...models.errors import AerloomError
-from ...models.fabric import Fabric
-from ...models.fabrics import named
+from ...models.fabric import PRESETS, Fabric
+from ...models.fabrics import named, write
 from ...models.network import write_whole
 from ...models.place import place
 from ..tools import tools
-from .common import AsJson, Bits, NetworkName, console, get_integer, get_network, show, table
+from .common import AsJson, Bits, Engine, NetworkName, console, get_integer, get_network, show, table
 
 BoardName = Annotated[str, typer.Option("--board", help="Name of a board: see `aerloom boards`.")]
 
@@ -66,12 +70,37 @@ def build(
     with _steps(f"{chip.name} for {board}") as told:
         made = own.build(board, chip, output, clock=clock and clock * 1e6, baud=baud, seed=seed, contents=contents,
                          told=told)
+    write(chip, output / "fabric.json")
     if made["fmax"] is not None:
         utilisation(output / "utilisation.png", made, json.loads((output / "floor.json").read_text()))
     show(made | {"output": str(output)}, as_json, *_tables(made, output))
     if not as_json and made["bitstream"]:
         line = own.flash_board(board, output / made["bitstream"], only_tell=True)
         console.print(f"Load it with: [bold]aerloom flash {output} --board {board}[/] ({escape(' '.join(line))})")
+
+
+def virtual(
+    target: Annotated[str, typer.Argument(
+        metavar="BOARD", help="A board, a Fabric's preset, or a Fabric in JSON, as `aerloom build` writes one.")],
+    bake: Annotated[str | None, typer.Option(metavar="NETWORK", help="A network that is inside from the start.")] = None,
+    bits: Bits = 8,
+    uart: Annotated[bool, typer.Option("--uart", help="Simulate every bit on the wire, 30 times slower.")] = False,
+    engine: Engine = "compiled",
+) -> None:
+    """Simulate a board behind a pseudo-terminal, and print its path: `aerloom run --on PATH`. Ends with Ctrl-C."""
+    listed = {b["board"]: b["sizes"] for b in tools("boards").listing()}
+    if target not in (*listed, *PRESETS) and not target.endswith(".json"):
+        raise AerloomError(f"no board and no Fabric is called {target!r}; aerloom boards lists the boards")
+    chosen = Fabric(**listed[target]) if target in listed else named(target)
+    options = ["--fabric", json.dumps(dataclasses.asdict(chosen)), "--engine", engine, *(["--uart"] if uart else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        if bake is not None:
+            get_integer(get_network(bake), bits).save(inside := Path(folder) / "network.npz")
+            options += ["--bake", str(inside)]
+        process = subprocess.Popen([sys.executable, "-m", "aerloom.sim.virtual", *options])
+        while True:
+            with suppress(KeyboardInterrupt):  # it gets Ctrl-C too, and ends in its own way
+                raise typer.Exit(process.wait())
 
 
 def flash(
