@@ -20,7 +20,9 @@ from aerloom import Network
 from aerloom.boards.build import build
 from aerloom.boards.catalogue import find
 from aerloom.boards.fit import Fit, fit_on, speed
-from aerloom.host.cli.common import chunks, spikes_of
+from aerloom.host.dataset import pieces, spikes_of
+from aerloom.host.jobs import Workers
+from aerloom.host.measure import accuracy
 from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError
 from aerloom.models.quantize import quantize
@@ -44,7 +46,7 @@ NOTES = (
 )
 
 
-def bench_boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards: Sequence[str] = BOARDS
+def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards: Sequence[str] = BOARDS
                  ) -> Iterator[dict[str, Any]]:
     """Networks on boards: accuracy (golden), cycles (simulated), sizes and clocks (place and route); nothing on silicon.
 
@@ -61,7 +63,7 @@ def bench_boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, b
             bits, found = chosen(exact, variants, board, values)
             row: dict[str, Any] = {"network": name, "bits": bits, "board": board}
             if bits not in known:
-                known[bits] = accuracy(exact, variants[bits], values, labels)
+                known[bits] = accuracy(variants[bits], pieces(values, labels), Workers())
             row |= {"accuracy": known[bits], "images": len(labels)}
             rows.append(row | ({"problem": "; ".join(found.problems)} if not found.fits
                                else on_board(exact, variants[bits], found, values[:SIMULATED])))
@@ -75,12 +77,6 @@ def chosen(exact: Network, variants: dict[int, Network], board: str, values: Any
         if found.fits or bits == min(variants):
             return bits, found
     raise AssertionError("there is always one variant")
-
-
-def accuracy(exact: Network, network: Network, values: Any, labels: Any) -> float:
-    right = sum(int((golden.classes(network, golden.run(network, spikes)) == some).sum())
-                for spikes, some in chunks(exact, values, labels, 500))
-    return right / len(labels)
 
 
 def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[str, Any]:

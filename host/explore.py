@@ -12,11 +12,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..models import golden
+from ..models import fast, golden
 from ..models.contents import EMPTY
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
 from ..models.network import Network
+from ..models.place import place
 from ..models.quantize import quantize
 from .dataset import Piece
 from .jobs import HERE, Workers
@@ -114,7 +115,11 @@ def _guess(board: str, made: Sequence[Network], traces: Sequence[golden.Trace], 
     name = f"{cores}x{lanes}-{update}-w{made[n].meta['weight_bits']}-s{made[n].state_bits}"
     fabric = tools("boards").bare(made[n], name, cores=cores, lanes=lanes, update_lanes=update, weight_bits=1)
     fit = tools("boards").fit(made[n], board, fabric, traces[n])
-    return {"fabric": fabric, "cycles": fit["cycles"], "lut": fit["used"]["lut"],
+    cycles = fit["cycles"]
+    if fast.available:  # without numba the model of the whole chip takes too long for so many
+        ends = tools("cycles").cycles(place(made[n], fabric), traces[n], alone=True)
+        cycles = float(ends[:, -1].mean())
+    return {"fabric": fabric, "cycles": cycles, "lut": fit["used"]["lut"],
             "bram": fit["used"]["bram"], "fmax": fit["clock"], "problems": tuple(fit["problems"])}
 
 

@@ -13,8 +13,10 @@ from ..models import golden
 from ..models.early import Exit
 from ..models.metrics import metrics
 from ..models.network import Network
+from ..models.place import Placement
 from .dataset import Piece
 from .jobs import HERE, Workers
+from .tools import tools
 
 Array = NDArray[Any]
 Told = Callable[[int], Any]
@@ -56,13 +58,28 @@ def early(network: Network, data: Sequence[Piece], whens: Sequence[str | int], w
           progress: Told | None = None) -> list[dict[str, Any]]:
     """For each of these ways to leave samples early (:class:`aerloom.models.early.Exit`) the ``accuracy`` and the mean
     ``steps`` that were run."""
-    samples, right, steps, done = sum(map(len, data)), np.zeros(len(whens)), np.zeros(len(whens)), 0
-    for n, (hits, run) in workers.each(functools.partial(_early, network, whens), data, threads=True):
-        right, steps, done = right + hits, steps + run, done + len(data[n])
+    found = _gather(functools.partial(_early, network, whens), data, workers, progress)
+    return [{"when": when, "accuracy": float(np.mean(hits)), "steps": float(np.mean(steps))}
+            for when, hits, steps in zip(whens, *np.concatenate(found, axis=2), strict=True)]
+
+
+def latency(placement: Placement, data: Sequence[Piece], whens: Sequence[str | int] = (), workers: Workers = HERE,
+            progress: Told | None = None) -> tuple[Array, Array]:
+    """Clock cycles of each sample, run by itself: ``(samples,)`` for all its steps, and ``(whens, samples)`` until it is
+    left early; as the chip would count them."""
+    found = _gather(functools.partial(_latency, placement, whens), data, workers, progress)
+    cycles = np.concatenate(found, axis=1)
+    return cycles[0], cycles[1:]
+
+
+def _gather(work: Callable[[Piece], Array], data: Sequence[Piece], workers: Workers, progress: Told | None) -> list[Array]:
+    """The results for all pieces, in order."""
+    found: dict[int, Array] = {}
+    for n, result in workers.each(work, data, threads=True):
+        found[n] = result
         if progress is not None:
-            progress(done)
-    return [{"when": when, "accuracy": float(r / samples), "steps": float(s / samples)}
-            for when, r, s in zip(whens, right, steps, strict=True)]
+            progress(sum(len(data[k]) for k in found))
+    return [found[n] for n in range(len(data))]
 
 
 def golden_run(network: Network, spikes: Array) -> golden.Trace:
@@ -83,11 +100,23 @@ def _costs(network: Network, piece: Piece) -> dict[str, Any]:
     return metrics(network, trace) | {"accuracy": float(np.mean(golden.classes(network, trace) == labels))}
 
 
-def _early(network: Network, whens: Sequence[str | int], piece: Piece) -> tuple[Array, Array]:
+def _early(network: Network, whens: Sequence[str | int], piece: Piece) -> Array:
+    """Whether samples are classified right, and their steps: (2, whens, samples)."""
     spikes, labels = piece.encoded(network)
     sent = golden_run(network, spikes).spikes[network.outputs[0]]
     found = [Exit(network, spikes.shape[1], when).exits(sent) for when in whens]
-    return np.array([np.sum(e.classes == labels) for e in found]), np.array([e.steps.sum() for e in found])
+    return np.array([[e.classes == labels for e in found], [e.steps for e in found]])
+
+
+def _latency(placement: Placement, whens: Sequence[str | int], piece: Piece) -> Array:
+    network = placement.network
+    spikes, _ = piece.encoded(network)
+    trace = golden_run(network, spikes)
+    ends = tools("cycles").cycles(placement, trace, alone=True)
+    sent = trace.spikes[network.outputs[0]]
+    exits = [Exit(network, spikes.shape[1], when).exits(sent).steps for when in whens]
+    samples = np.arange(len(ends))
+    return np.array([ends[:, -1], *(ends[samples, steps - 1] for steps in exits)])
 
 
 def _weighted(values: dict[str, Any], share: float) -> dict[str, Any]:

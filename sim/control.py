@@ -24,6 +24,7 @@ KEYS = (1 << INDEX - KEY) - 1
 LATE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits are the kind
 FETCH_FIRST, FIRST, CHOOSE, FETCH_MESSAGE, MESSAGE, FETCH_SWEEP, SWEEP, GRANT = range(8)  #: states of Schedule
 FETCH_STEP, OWE, PASS = 2, 3, 4  #: more states of Entrance
+FOREVER = 1 << 60
 
 
 class Plan(NamedTuple):
@@ -87,15 +88,17 @@ class Cores(NamedTuple):
     found: Ints
     found_slot: Ints
     found_at: Ints
-    visits: Ints  # Locate, a ring
+    visits: Ints  # Locate, a ring, and how many are in it
     head: Ints
+    filled: Ints
     clearing: Ints  # Walk
     sweeping: Ints
     waits: Ints
     swept_slot: Ints
     walked: Ints
-    under_way: Ints  # from Walk to Emit: a ring of slots + 1
+    under_way: Ints  # from Walk to Emit: a ring of slots + 1, and how many are in it
     at: Ints
+    flying: Ints
     state: Ints  # Schedule
     slot: Ints
     idle: Ints
@@ -141,9 +144,11 @@ def turn(offers: int, last: int, held: int, inputs: int) -> int:
 
 
 @compiled
-def buffers(b: Any) -> None:
-    """The clock edge of all buffers."""
+def buffers(b: Any) -> int:
+    """The clock edge of all buffers; how many packets moved."""
+    moved = 0
     for n in range(len(b.valid)):
+        moved += (b.came[n] != 0 and not b.full[n]) or (b.goes[n] and b.valid[n])
         if not b.valid[n] or b.goes[n]:
             if b.full[n]:
                 b.data[n], b.valid[n] = b.spare[n], 1
@@ -153,11 +158,13 @@ def buffers(b: Any) -> None:
         elif b.came[n] and not b.full[n]:
             b.spare[n], b.full[n] = b.came[n], 1
         b.came[n] = b.goes[n] = 0
+    return moved
 
 
 @compiled
 def route(n: int, p: Any, b: Any, r: Any, entering: int) -> int:
-    """Computes :class:`aerloom.hdl.router.Router`; whether the packet ``entering`` at port 0 of the root is taken."""
+    """Computes :class:`aerloom.hdl.router.Router`; 1 if the packet ``entering`` at port 0 of the root is taken, and 2 more
+    if one leaves."""
     ports, taken = p.ports[n], 0
     wants = 0  # three bits of ports for each input
     for i in range(ports):
@@ -181,11 +188,13 @@ def route(n: int, p: Any, b: Any, r: Any, entering: int) -> int:
         if not wants >> 3 * i & 7:  # every port has it
             source = p.into[n, i]
             r.done[n, i] = 0
+            taken |= 2 * (r.packet[n, i] != 0)
             if source >= 0:
                 b.goes[source] = 1
                 r.packet[n, i] = b.data[source] if b.valid[source] else 0
             else:
-                r.packet[n, i], taken = entering, 1
+                r.packet[n, i] = entering
+                taken |= 1
     return taken
 
 
@@ -203,6 +212,7 @@ def walk(c: int, p: Any, s: Any, visit: int) -> int:
         if not s.sweeping[c]:
             at = s.at[c] - 1 if s.at[c] else s.under_way.shape[1] - 1
             s.under_way[c, at] = s.swept_slot[c] + 1
+            s.flying[c] += 1
         return 0
     if s.state[c] == SWEEP and not s.walked[c]:
         return 2
@@ -222,8 +232,8 @@ def walk(c: int, p: Any, s: Any, visit: int) -> int:
 
 
 @compiled
-def lookup(c: int, p: Any, b: Any, s: Any, moves: int) -> None:
-    """Computes :class:`aerloom.hdl.lookup.Lookup`; ``moves``: what it found is taken."""
+def lookup(c: int, p: Any, b: Any, s: Any, moves: int) -> int:
+    """Computes :class:`aerloom.hdl.lookup.Lookup`; whether it found something. ``moves``: what it found before is taken."""
     packet = s.key[c]
     key, is_credit = packet >> KEY & KEYS, packet & 7 == CREDIT
     some = p.home[c, key] >= 0 if is_credit else p.projections[c, key] > 0
@@ -239,6 +249,7 @@ def lookup(c: int, p: Any, b: Any, s: Any, moves: int) -> None:
         at = p.entry[c, 1]
         b.goes[at] = 1
         s.key[c] = b.data[at] if b.valid[at] else 0
+    return k_moves
 
 
 @compiled
@@ -304,7 +315,8 @@ def schedule(c: int, p: Any, e: Any, s: Any, sweeps: int, jobs_ready: int, grant
 
 @compiled
 def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
-    """Computes the sending half of :class:`aerloom.hdl.emit.Emit`; a slot + 1 if all of its message is sent."""
+    """Computes the sending half of :class:`aerloom.hdl.emit.Emit`; a slot + 1 if all of its message is sent, else −1 if
+    it reads on."""
     sent = 0
     more, there = s.more[c], s.there[c]
     take = there and (more == 0 or (taken and more == 1))
@@ -317,7 +329,8 @@ def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
     if take:
         s.more[c] = e.sizes[s.next_group[c]]
         s.next_group[c] += 1
-    if take or not there:
+    if take or (not there and s.left[c]):
+        sent = sent or -1
         s.there[c] = s.left[c] != 0
         if s.left[c]:
             s.left[c] -= 1
@@ -331,21 +344,25 @@ def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
 
 
 @compiled
-def creditor(c: int, p: Any, s: Any, taken: int, slot: int) -> None:
-    """Computes :class:`aerloom.hdl.emit.Creditor`; ``slot``: whose sources are to have a credit, or −1."""
+def creditor(c: int, p: Any, s: Any, taken: int, slot: int) -> int:
+    """Computes :class:`aerloom.hdl.emit.Creditor`; whether it has a new credit. ``slot``: whose sources are to have some,
+    or −1."""
+    more = False
     if not s.grant[c] or taken:
         s.grant[c] = 0
-        if s.granting[c]:
+        more = s.granting[c] != 0
+        if more:
             s.grant[c] = CREDIT | p.grants[c, s.granted[c]] << KEY
             s.granted[c] += 1
             s.granting[c] -= 1
     if slot >= 0:
         s.granted[c], s.granting[c] = p.sources[c, slot], p.source_count[c, slot]
+    return more
 
 
 @compiled
-def core(c: int, p: Any, e: Any, b: Any, s: Any) -> None:
-    """Computes :class:`aerloom.hdl.core.Core`."""
+def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
+    """Computes :class:`aerloom.hdl.core.Core`; whether anything happens but rows that are counted."""
     # what leaves: Emit, Creditor, Merge
     more = s.more[c]
     sends = more != 0 or (s.busy[c] and s.left[c] == 0 and not s.there[c])
@@ -362,16 +379,21 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> None:
     visit, slot = s.visits[c, s.head[c]], s.slot[c]
     walks = walk(c, p, s, visit)
     moves = not visit or walks & 1
+    happens = s.flying[c] != 0 or (moves and (s.filled[c] or s.found[c]))
     if moves:
-        s.visits[c, s.head[c]] = visit_of(c, p, s)
+        came = visit_of(c, p, s)
+        s.visits[c, s.head[c]] = came
+        s.filled[c] += (came != 0) - (visit != 0)
         s.head[c] = s.head[c] + 1 if s.head[c] + 1 < s.visits.shape[1] else 0
-    lookup(c, p, b, s, moves)
+    happens |= lookup(c, p, b, s, moves)
 
     # steps
+    state = s.state[c]
     jobs_ready, grants_ready = not s.busy[c], s.granting[c] == 0
     started = schedule(c, p, e, s, walks & 2, jobs_ready, grants_ready)
     sent = emit(c, p, e, s, valid and free and who == 0, slot if started == 1 else -1)
-    creditor(c, p, s, valid and free and who == 1, slot if started == 2 else -1)
+    happens |= creditor(c, p, s, valid and free and who == 1, slot if started == 2 else -1)
+    happens |= sent != 0 or state != s.state[c]
     if walks & 1:
         into = visit >> SLOT & 0xFFF
         if visit & 7 == STEP:
@@ -382,20 +404,49 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> None:
     if swept:
         s.ready[c, swept - 1] = 1
         s.under_way[c, s.at[c]] = 0
+        s.flying[c] -= 1
     s.at[c] = s.at[c] + 1 if s.at[c] + 1 < s.under_way.shape[1] else 0
-    if sent:
+    if sent > 0:
         s.idle[c, sent - 1] = 1
+    return happens
 
 
 @compiled
-def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: int, patience: int) -> int:
+def counting(c: int, s: Any) -> int:
+    """For how many clocks a core that only counts rows goes on with that; more than a run has if it does not count."""
+    if s.clearing[c]:
+        return int(s.clearing[c])
+    if s.sweeping[c]:
+        return int(s.waits[c] if s.waits[c] else s.sweeping[c] - 1)
+    if s.walked[c]:
+        return int((s.visits[c, s.head[c]] >> WORDS) - s.walked[c] - 1)
+    return FOREVER
+
+
+@compiled
+def count(c: int, s: Any, clocks: int) -> None:
+    """So many clocks of that."""
+    if s.clearing[c]:
+        s.clearing[c] -= clocks
+    elif s.sweeping[c]:
+        if s.waits[c]:
+            s.waits[c] -= clocks
+        else:
+            s.sweeping[c] -= clocks
+    elif s.walked[c]:
+        s.walked[c] += clocks
+        s.adding[c] += clocks
+
+
+@compiled
+def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: int) -> int:
     """From a reset until the host has heard ``watched`` STEPs: ``ends`` (keys, steps) takes their stamps. Returns the
-    clock cycles, or −1 if nothing moves for ``patience`` of them.
+    clock cycles, or −1 if nothing can happen any more before that.
 
     ``gate`` (I + K) is for :class:`aerloom.hdl.gate.Entrance`: what inputs wait for, 1 each before; then STEPs heard, 0.
     """
-    inputs = p.sizes[1]
-    state, at, sent, now, heard, quiet = FETCH_FIRST, 0, 0, 0, 0, 0
+    inputs, up = p.sizes[1], p.out[0, 0]
+    state, at, sent, now, heard = FETCH_FIRST, 0, 0, 0, 0
     while heard < watched:
         # Entrance
         packet = key = 0
@@ -404,11 +455,11 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
             packet = e.host[sent]
             key = packet >> KEY & KEYS
             offers = gate[key] == 0
-        entered = False
+        happens, entered = state != PASS, False
         for n in range(len(p.ports)):
             taken = route(n, p, b, r, packet if offers else 0)
-            entered |= taken != 0 and offers
-        owed = -1
+            entered |= taken & 1 != 0 and offers
+            happens |= taken & 2 != 0
         if state == FETCH_FIRST:
             state = FIRST
         elif state == FIRST:
@@ -418,37 +469,41 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
         elif state == FETCH_STEP:
             state = OWE
         elif state == OWE:
-            owed, state = at, PASS
+            gate[at] += p.gates[at, 0]
+            state = PASS
         elif entered and packet & 7 == STEP:
             at, state = key, FETCH_STEP
-        if owed >= 0:
-            gate[owed] += p.gates[owed, 0]
-        quiet += 1
-        if now or entered:
-            now += 1
         if entered:
             sent += 1
-            quiet = 0
+            happens = True
 
         # what comes out: credits for the host's populations, and packets for the host
-        up = p.out[0, 0]
         b.goes[up] = 1
         if b.valid[up]:
-            packet, quiet = b.data[up], 0
+            packet = b.data[up]
             key = packet >> KEY & KEYS
             if packet & 7 == CREDIT:
                 gate[key] -= 1
             elif packet & 7 == STEP:
-                # the stamp is the counter before this clock's edge
-                ends[key, gate[inputs + key]] = now - 1
+                ends[key, gate[inputs + key]] = now
                 gate[inputs + key] += 1
                 heard += 1
+        if now or entered:
+            now += 1
 
         for c in range(len(p.entry)):
             if b.valid[p.entry[c, 0]] and not b.full[p.entry[c, 1]]:
                 b.came[p.entry[c, 1]], b.goes[p.entry[c, 0]] = b.data[p.entry[c, 0]], 1
-            core(c, p, e, b, s)
-        buffers(b)
-        if quiet > patience:
-            return -1
+            happens |= core(c, p, e, b, s) != 0
+        happens |= buffers(b) != 0
+        if not happens:  # nor will anything until a core has counted its rows
+            clocks = FOREVER
+            for c in range(len(p.entry)):
+                clocks = min(clocks, counting(c, s))
+            if clocks == FOREVER:
+                return -1
+            for c in range(len(p.entry)):
+                count(c, s, clocks)
+            if now:
+                now += clocks
     return now

@@ -22,7 +22,6 @@ __all__ = ["cycles"]
 
 Ints = NDArray[np.int64]
 LOCATE, SYNAPSES, WAIT = 3, 2, 0
-PATIENCE = 1 << 20  #: clocks without a packet in or out, after which something is wrong
 
 
 def cycles(placement: Placement, trace: Trace, *, watch: Collection[str] | None = None, alone: bool = False,
@@ -53,7 +52,7 @@ def _run(plan: Plan, spikes: Spikes, keys: list[int], steps: int) -> Ints:
     fabric_keys = plan.listeners.shape[1]
     ends = np.zeros((fabric_keys, steps), np.int64)
     gate = np.concatenate([np.ones(plan.sizes[1], np.int64), np.zeros(fabric_keys, np.int64)])
-    if control.run(plan, spikes, *_registers(plan), gate, ends, steps * len(keys), PATIENCE) < 0:
+    if control.run(plan, spikes, *_registers(plan), gate, ends, steps * len(keys)) < 0:
         raise AerloomError("the cycle model does not come to an end: this is a defect in aerloom")
     return np.asarray(ends[keys].max(axis=0))
 

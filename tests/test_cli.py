@@ -131,8 +131,10 @@ def test_sweep_and_report(tmp_path: Path) -> None:
     answer = json.loads(aerloom("sweep", "digits", "--bits", "2,8", "--images", 60, "-o", out, "--json").stdout)
     assert len(answer["neuron"]) == len(answer["population"]) == 2 and answer["neuron"][1] > 0.9
     assert out.read_bytes().startswith(b"\x89PNG")
-    answer = json.loads(aerloom("report", "digits", "--images", 60, "--early", "decided", "--json").stdout)
+    answer = json.loads(aerloom("report", "digits", "--images", 60, "--early", "decided", "--fabric", "medium",
+                                "--json").stdout)
     assert answer["early"]["accuracy"] == answer["accuracy"] and answer["early"]["steps"] < 25
+    assert 2000 < answer["early"]["cycles"] < answer["cycles"]["mean"] < answer["cycles"]["most"]
     assert answer["synaptic_operations"]["dense"] == 25 * (64 * 64 + 64 * 10) and 0 < answer["activation_sparsity"] < 1
     samples = tmp_path / "mine.npz"
     np.savez(samples, spikes=np.ones((3, 5, 64), np.uint8), labels=np.zeros(3, int))

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aerloom import Fabric, quantize
+from aerloom import Fabric, place, quantize
 from aerloom.host import compare
 from aerloom.host.dataset import CHUNK, pieces, spikes_of
 from aerloom.host.jobs import Workers
-from aerloom.host.measure import accuracies, accuracy, costs, early
+from aerloom.host.measure import accuracies, accuracy, costs, early, latency
 from aerloom.models import golden, zoo
 from aerloom.models.metrics import metrics
+from aerloom.sim.cycles import cycles
 
 SHARED = Path(os.environ.get("AERLOOM_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 TWO = Fabric("floor", cores=2, lanes=4, update_lanes=1, weight_words=4096, rows=64, parameter_rows=256)
@@ -56,6 +57,19 @@ def test_samples_that_are_left_early(workers: Workers) -> None:
     decided, hasty, patient = early(net, pieces(values, labels, 20), ["decided", 1, 25], workers)
     assert decided["accuracy"] == patient["accuracy"] == accuracy(net, pieces(values, labels)) != hasty["accuracy"]
     assert hasty["steps"] < decided["steps"] == patient["steps"] < 25
+
+
+@pytest.mark.parametrize("workers", [Workers(1), Workers(2)])
+def test_cycles_over_a_dataset(workers: Workers) -> None:
+    exact = zoo.load("digits")
+    net, (values, labels) = quantize(exact, 8).network, (a[:30] for a in zoo.samples("digits"))
+    placement, data = place(net, Fabric.preset("medium")), pieces(values, labels, 8)
+    whole, left = latency(placement, data, ["decided", 3], workers)
+    ends = cycles(placement, golden.run(net, spikes_of(exact, values)), alone=True)
+    np.testing.assert_array_equal(whole, ends[:, -1])
+    assert left.shape == (2, 30) and np.all(left[1] <= left[0]) and np.all(left[0] <= whole)
+    assert left[0].mean() < whole.mean()
+    assert all(cycle in ends[n] for row in left for n, cycle in enumerate(row))
 
 
 def test_a_chip_over_a_dataset(chips: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,16 +16,19 @@ from ...models.build import taken
 from ...models.convert import convert
 from ...models.early import Exit
 from ...models.errors import AerloomError
+from ...models.fabrics import named
 from ...models.load import check as check_
 from ...models.load import load
+from ...models.place import place
 from ...models.quantize import quantize
 from ..dataset import CHUNK, pieces, spikes_of
 from ..jobs import Workers
-from ..measure import accuracies, accuracy, costs, early
+from ..measure import accuracies, accuracy, costs, early, latency
 from .common import (
     AsJson,
     Bits,
     Changes,
+    Cores,
     Data,
     ImageLimit,
     Jobs,
@@ -254,6 +257,9 @@ def report(
     images: ImageLimit = 500,
     exits: Annotated[str | None, typer.Option("--early", help="Also leave samples early: decided (when no other class can "
                                               "catch up: the same answers), or at a lead of so many spikes.")] = None,
+    fabric: Annotated[str | None, typer.Option(help="Also the clock cycles on a chip of this Fabric: a preset, or a JSON "
+                                               "file.")] = None,
+    cores: Cores = None,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
@@ -271,6 +277,13 @@ def report(
     if when is not None:
         with progress("samples, left early", len(labels)) as told:
             (answer["early"],) = early(integer, pieces(values, labels), [when], workers, told)
+    if fabric is not None:
+        placement = place(integer, named(fabric), cores)
+        with progress("samples on the chip", len(labels)) as told:
+            whole, left = latency(placement, pieces(values, labels), [] if when is None else [when], workers, told)
+        answer["cycles"] = {"fabric": fabric, "mean": whole.mean(), "least": int(whole.min()), "most": int(whole.max())}
+        if when is not None:
+            answer["early"]["cycles"] = left[0].mean()
     operations = answer["synaptic_operations"]
     rows = table(f"{network} on {len(labels):,} samples (NeuroBench)", "", "")
     rows.show_header = False
@@ -283,4 +296,9 @@ def report(
     if when is not None:
         rows.add_row(f"accuracy, left early ({when})", percent(answer["early"]["accuracy"]))
         rows.add_row("steps that are run", f"{answer['early']['steps']:.1f}")
+    if fabric is not None:
+        said = answer["cycles"]
+        rows.add_row(f"clock cycles on {fabric}", f"{said['mean']:,.0f} ({said['least']:,} … {said['most']:,})")
+        if when is not None:
+            rows.add_row("clock cycles, left early", f"{answer['early']['cycles']:,.0f}")
     show(answer, as_json, rows)
