@@ -10,20 +10,22 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from ..hdl.board import ByteBoard
+from ..models.contents import EMPTY, Contents
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
 from . import clocks, report, tools
-from .board import Board, Resources
+from .board import Board
 from .estimate import estimate
 from .report import Report
 from .top import Top
 
-__all__ = ["build", "prepare"]
+__all__ = ["Job", "build", "prepare"]
 
 #: Amaranth promises that a read of the word that is being written gives the old one, and blocks of RAM do not: so Yosys
 #: adds registers and comparators to every memory. No such read matters to a chip (tests/test_build_board.py tries it), so
@@ -35,44 +37,58 @@ STEPS = ("elaborate", "synthesis", "place and route", "pack")
 Told = Callable[[str], object]
 
 
-def prepare(board: Board, fabric: Fabric, setting: clocks.Setting, baud: int) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class Job:
+    """What is to be built: a chip, what is in it from the start, for a board. ``seed``: of placement."""
+
+    board: Board
+    fabric: Fabric
+    contents: Contents
+    baud: int
+    seed: int
+
+
+def prepare(job: Job, setting: clocks.Setting) -> dict[str, bytes]:
     """The files that Amaranth writes for a board: the design and its constraints."""
-    top = Top(fabric, setting.frequency, baud, clocks.pll(board, setting))
-    plan = board.platform_class().prepare(top, "top")
+    pll = clocks.pll(job.board, setting)
+    top = Top(job.fabric, setting.frequency, job.baud, pll, contents=job.contents)
+    plan = job.board.platform_class().prepare(top, "top")
     return {name: text.encode() if isinstance(text, str) else text for name, text in plan.files.items()}
 
 
 def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None = None, baud: int | None = None,
-          seed: int = 1, cache: Path | str | None = None, told: Told = lambda step: None) -> Report:
+          seed: int = 1, contents: Contents = EMPTY, cache: Path | str | None = None, told: Told = lambda step: None
+          ) -> Report:
     """Make a bitstream of `fabric` for `board`, and put it, its report and its logs into the folder `out`.
 
-    The chip's clock is `clock` Hz, or what timing supports. ``told`` hears which step begins. A build that was made before,
-    by the same tools, is taken from the cache.
+    The chip's memories begin with `contents` (of :func:`aerloom.models.contents.baked`), and can be loaded over. Its clock
+    is `clock` Hz, or what timing supports. ``told`` hears which step begins. A build that was made before, by the same
+    tools, is taken from the cache.
 
     Raises :class:`AerloomError` where a tool is missing or fails, the design does not fit, or `clock` is too fast for it.
     """
-    out, baud = Path(out), baud or board.baud
+    out, job = Path(out), Job(board, fabric, contents, baud or board.baud, seed)
     if not board.family.route:
-        return _project(board, fabric, out, clock, baud, told)
+        return _project(job, out, clock, told)
     tools.command(board.family.pack)  # comes with nextpnr, in the same version
     versions = [tools.version(name) for name in ("yosys", board.family.route)]
-    made = cache_folder(cache) / identity(board, fabric, clock, baud, seed, versions)
+    made = cache_folder(cache) / identity(job, clock, versions)
     if not (made / "aerloom.json").exists():
-        setting = clocks.fastest(board, clock or estimate(fabric, board.family).fmax, baud)
+        setting = clocks.fastest(board, clock or estimate(fabric, board.family).fmax, job.baud)
         if clock and abs(setting.frequency - clock) > 0.05 * clock:
             raise AerloomError(f"board {board.name} makes {setting.frequency / 1e6:.4g} MHz, but not {clock / 1e6:.4g} MHz")
         made.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(ATTEMPTS):
             work = Path(tempfile.mkdtemp(prefix="build-", dir=made.parent))
             try:
-                done = _attempt(board, fabric, setting, baud, seed, work, told)
+                done = _attempt(job, setting, work, told)
             except AerloomError as e:
                 raise AerloomError(_keep_logs(work, out, str(e))) from None
             if done.fmax is not None and done.fmax >= setting.frequency:
                 break
             assert done.fmax is not None
             reached = f"{setting.frequency / 1e6:.4g} MHz is too fast for it: timing allows {done.fmax / 1e6:.4g} MHz"
-            slower = clocks.fastest(board, done.fmax * MARGIN, baud)
+            slower = clocks.fastest(board, done.fmax * MARGIN, job.baud)
             if clock or attempt == ATTEMPTS - 1:
                 raise AerloomError(_keep_logs(
                     work, out, f"{reached}; build it with --clock {slower.frequency / 1e6:.4g}. Its slowest path: "
@@ -93,21 +109,21 @@ def cache_folder(cache: Path | str | None) -> Path:
     return Path(cache) if cache else Path(platformdirs.user_cache_dir("aerloom")) / "boards"
 
 
-def identity(board: Board, fabric: Fabric, clock: float | None, baud: int, seed: int, versions: list[str]) -> str:
+def identity(job: Job, clock: float | None, versions: list[str]) -> str:
     """Equal for builds that give the same bits."""
     flow = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("build.py", "clocks.py", "top.py"))
-    design = ByteBoard(fabric)
+    design = ByteBoard(job.fabric, contents=job.contents)
     design._MustUse__used = True  # Amaranth warns of components that nobody elaborates; this one may not have to be
-    parts = (design.fingerprint, hashlib.sha256(flow).hexdigest(), repr(board),
-             json.dumps(dataclasses.asdict(fabric)), f"{clock} {baud} {seed}", *versions)
+    parts = (design.fingerprint, hashlib.sha256(flow).hexdigest(), repr(job.board),
+             json.dumps(dataclasses.asdict(job.fabric)), f"{clock} {job.baud} {job.seed}", *versions)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _attempt(board: Board, fabric: Fabric, setting: clocks.Setting, baud: int, seed: int, work: Path, told: Told) -> Report:
-    family, seconds = board.family, {}
+def _attempt(job: Job, setting: clocks.Setting, work: Path, told: Told) -> Report:
+    board, family, seconds = job.board, job.board.family, {}
     told("elaborate")
     began = time.monotonic()
-    for name, text in prepare(board, fabric, setting, baud).items():
+    for name, text in prepare(job, setting).items():
         if name.endswith((".il", f".{family.constraints}")):
             (work / name).write_bytes(text)
     seconds["elaborate"] = time.monotonic() - began
@@ -119,7 +135,7 @@ def _attempt(board: Board, fabric: Fabric, setting: clocks.Setting, baud: int, s
     ways = {"ecp5": ["--lpf", constraints, "--textcfg", "top.config"], "gowin": ["--vopt", f"cst={constraints}"]}
     seconds["place and route"] = tools.run(
         family.route,
-        [*board.options, "--json", "top.json", "--report", "report.json", "--write", "routed.json", "--seed", str(seed),
+        [*board.options, "--json", "top.json", "--report", "report.json", "--write", "routed.json", "--seed", str(job.seed),
          "--freq", f"{setting.frequency / 1e6:.6f}", "--timing-allow-fail", "-q", "-l", "route.log",
          *ways.get(family.name, ["--pcf", constraints, "--asc", "top.asc"])],
         work,
@@ -132,8 +148,9 @@ def _attempt(board: Board, fabric: Fabric, setting: clocks.Setting, baud: int, s
     (work / "floor.json").write_text(json.dumps(facts.pop("placed")))
     for name in ("top.json", "routed.json", "top.il", "top.asc", "top.config"):  # tens of megabytes
         (work / name).unlink(missing_ok=True)
-    return Report(board=board.name, device=board.device, fabric=dataclasses.asdict(fabric), clock=setting.frequency,
-                  baud=baud, have=board.resources, seconds={k: round(v, 1) for k, v in seconds.items()}, **facts)
+    return Report(board=board.name, device=board.device, fabric=dataclasses.asdict(job.fabric), clock=setting.frequency,
+                  baud=job.baud, baked=job.contents.digest, have=board.resources,
+                  seconds={k: round(v, 1) for k, v in seconds.items()}, **facts)
 
 
 def _keep_logs(work: Path, out: Path, message: str) -> str:
@@ -153,15 +170,15 @@ def _deliver(made: Path, out: Path) -> Report:
     return Report.from_dict(json.loads((out / "aerloom.json").read_text()))
 
 
-def _project(board: Board, fabric: Fabric, out: Path, clock: float | None, baud: int, told: Told) -> Report:
+def _project(job: Job, out: Path, clock: float | None, told: Told) -> Report:
     """A Vivado project: everything but the bitstream."""
     told("elaborate")
-    setting = clocks.fastest(board, clock or estimate(fabric, board.family).fmax, baud)
+    board, guess = job.board, estimate(job.fabric, job.board.family)
+    setting = clocks.fastest(board, clock or guess.fmax, job.baud)
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in prepare(board, fabric, setting, baud).items():
+    for name, text in prepare(job, setting).items():
         (out / name).write_bytes(text)
-    guess = estimate(fabric, board.family)
-    made = Report(board=board.name, device=board.device, fabric=dataclasses.asdict(fabric), clock=setting.frequency,
-                  baud=baud, fmax=None, used=Resources(**dataclasses.asdict(guess.used)), have=board.resources)
+    made = Report(board=board.name, device=board.device, fabric=dataclasses.asdict(job.fabric), clock=setting.frequency,
+                  baud=job.baud, baked=job.contents.digest, fmax=None, used=guess.used, have=board.resources)
     (out / "aerloom.json").write_text(json.dumps(made.as_dict()))
     return made

@@ -108,7 +108,7 @@ class _Ecp5(_Pll):
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{self.reference / 1e6:g}", a_FREQUENCY_PIN_CLKOP=f"{self.frequency / 1e6:g}",
-            a_ICP_CURRENT="12", a_LPF_RESISTOR="8",
+            a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
             p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
             p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB", p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
             p_FEEDBK_PATH="CLKOP", p_CLKI_DIV=refer, p_CLKFB_DIV=feedback,

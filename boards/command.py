@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..models.contents import Contents
 from ..models.fabric import Fabric
 from ..models.golden import Trace
 from ..models.network import Network
@@ -15,8 +17,9 @@ from .estimate import estimate
 from .fit import fit_on
 from .flash import command as flash_command
 from .flash import flash
+from .tailor import bare as bare_fabric
 
-__all__ = ["build", "fit", "flash_board", "listing"]
+__all__ = ["BOARDS", "bare", "build", "fit", "flash_board", "listing"]
 
 
 def listing() -> list[dict[str, Any]]:
@@ -24,7 +27,8 @@ def listing() -> list[dict[str, Any]]:
     return [
         {
             "board": b.name, "title": b.title, "device": b.device, "clock": b.clock, "baud": b.baud, "uart": b.uart,
-            "resources": b.resources.__dict__, "fabric": b.fabric.name, "cores": b.fabric.cores, "lanes": b.fabric.lanes,
+            "resources": b.resources.__dict__, "fabric": b.fabric.name, "sizes": dataclasses.asdict(b.fabric),
+            "cores": b.fabric.cores, "lanes": b.fabric.lanes,
             "neurons": b.fabric.cores * b.fabric.neurons, "synapses_8": b.weights[0], "synapses_4": b.weights[1],
             "fits": not (guess := estimate(b.fabric, b.family)).used.over(b.resources), "fmax": guess.fmax,
             "bitstream": bool(b.family.route),
@@ -38,11 +42,17 @@ def fit(network: Network, board: str, fabric: Fabric | None = None, trace: Trace
     return fit_on(network, board, fabric, trace).as_dict()
 
 
+def bare(network: Network, name: str, **sizes: int) -> Fabric:
+    """:func:`~aerloom.boards.tailor.bare`, the Fabric alone."""
+    return bare_fabric(network, name, **sizes)[0]
+
+
 def build(board: str, fabric: Fabric | None, out: Path, *, clock: float | None, baud: int | None, seed: int,
-          told: Callable[[str], object]) -> dict[str, Any]:
+          contents: Contents, told: Callable[[str], object]) -> dict[str, Any]:
     """:func:`~aerloom.boards.build.build`, as plain data."""
     found = find(board)
-    return builds.build(found, fabric or found.fabric, out, clock=clock, baud=baud, seed=seed, told=told).as_dict()
+    made = builds.build(found, fabric or found.fabric, out, clock=clock, baud=baud, seed=seed, contents=contents, told=told)
+    return made.as_dict()
 
 
 def flash_board(board: str, bitstream: Path, only_tell: bool = False) -> list[str]:

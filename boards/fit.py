@@ -18,15 +18,15 @@ from . import clocks
 from .board import Board, Resources
 from .catalogue import find
 from .estimate import estimate, memories
+from .tailor import tailored
 
-__all__ = ["Fit", "fit_on", "grown"]
+__all__ = ["Fit", "fit_on", "speed"]
 
 ACTIVITY = 0.05  # spikes per neuron and step, where nothing is known
 STEPS = 25
 OVERHEAD = 60  # clock cycles of a step that are neither additions nor updates
 BYTES = 4.3  # of a packet on the line, its share of a frame's header and check included
 BITS = 10  # of a byte on the line
-ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Fit:
     clock: float = 0.0
     lut_error: float = 0.0  #: of the prediction, at worst
     fmax_error: float = 0.0
+    steps: int = STEPS  #: of an inference
     cycles: float = 0.0  #: of an inference, in the chip
+    packets: float = 0.0  #: of an inference, on the link
     latency: float = 0.0  #: seconds of an inference, the link included
     per_second: float = 0.0  #: inferences, the link included
     bound: str = ""  #: what limits that: chip or link
@@ -57,17 +59,28 @@ class Fit:
 
 
 def fit_on(network: Network, board: Board | str, fabric: Fabric | None = None, trace: Trace | None = None) -> Fit:
-    """How an integer network fits on a board, with `fabric` or, where none is given, with one that is made for it.
+    """How an integer network fits on a board, with `fabric` or, where none is given, with the first that fits of those that
+    are made for it; where none does, with the first.
 
     ``trace``, of :func:`aerloom.models.golden.run`, tells how many spikes there are; otherwise 5 % of all neurons are taken
-    to fire in each of 25 steps.
+    to fire in each step.
     """
     board = find(board) if isinstance(board, str) else board
-    fabric, placement = (fabric, Placement(network, fabric)) if fabric else grown(network, board.fabric)
+    tried = iter([(fabric, Placement(network, fabric))]) if fabric else tailored(network, board.fabric)
+    first: Fit | None = None
+    for some, placement in tried:
+        found = _fit(placement, board, some, trace)
+        if found.fits:
+            return found
+        first = first or found
+    assert first is not None
+    return first
+
+
+def _fit(placement: Placement, board: Board, fabric: Fabric, trace: Trace | None) -> Fit:
     guess = estimate(fabric, board.family)
-    problems = [f"{p}" for p in placement.problems]
-    over = guess.used.over(board.resources)
-    for name, (need, have) in over.items():
+    problems = [str(p) for p in placement.problems]
+    for name, (need, have) in guess.used.over(board.resources).items():
         problems.append(f"{name.upper()}: about {need:,} needed, and the board has {have:,}; {advice(name, fabric, board)}")
     core = max(placement.cores, key=lambda c: c.words)
     memory = {"weight_words": (core.words, fabric.weight_words), "rows": (core.rows, fabric.rows),
@@ -77,36 +90,25 @@ def fit_on(network: Network, board: Board | str, fabric: Fabric | None = None, t
     except AerloomError as e:
         problems.append(str(e))
         clock = guess.fmax
-    cycles, packets = costs(network, placement, trace)
-    steps = STEPS if trace is None else next(iter(trace.spikes.values())).shape[1]
-    chip, link = cycles * steps / clock, packets * steps * BYTES * BITS / board.baud
+    cycles, packets = costs(placement, trace)
+    if trace is not None:
+        steps = next(iter(trace.spikes.values())).shape[1]
+    else:
+        steps = placement.network.meta.get("encoding", {}).get("steps", STEPS)
+    latency, per_second, bound = speed(cycles * steps, clock, packets * steps, board.baud)
     return Fit(board.name, fabric, tuple(problems), memory, guess.used, board.resources, clock, guess.lut_error,
-               guess.fmax_error, cycles * steps, chip + link, 1 / max(chip, link), "link" if link > chip else "chip",
-               trace is None)
+               guess.fmax_error, steps, cycles * steps, packets * steps, latency, per_second, bound, trace is None)
 
 
-def grown(network: Network, fabric: Fabric) -> tuple[Fabric, Placement]:
-    """The Fabric with whatever the network needs more of; it may be too large for any board."""
-    placement = Placement(network, fabric)
-    for _ in range(ROUNDS):
-        if not placement.problems:
-            break
-        needs: dict[str, int] = {}
-        for problem in placement.problems:
-            needs[problem.size] = max(needs.get(problem.size, 0), problem.need)
-        # memories of whole powers of two: a block of RAM is no smaller
-        exact = {"state_bits", "sum_bits", "spike_bits", "refractory_bits"}
-        sizes = {n: v if n in exact else 1 << (v - 1).bit_length() for n, v in needs.items()}
-        try:
-            fabric = dataclasses.replace(fabric, name=f"{fabric.name.removesuffix('+')}+", **sizes)
-        except AerloomError:  # more than any Fabric can have
-            break
-        placement = Placement(network, fabric)
-    return fabric, placement
+def speed(cycles: float, clock: float, packets: float, baud: float) -> tuple[float, float, str]:
+    """Seconds of an inference, inferences per second, and what limits these: chip or link, which work at the same time."""
+    chip, link = cycles / clock, packets * BYTES * BITS / baud
+    return chip + link, 1 / max(chip, link), "link" if link > chip else "chip"
 
 
-def costs(network: Network, placement: Placement, trace: Trace | None) -> tuple[float, float]:
+def costs(placement: Placement, trace: Trace | None) -> tuple[float, float]:
     """Clock cycles of a step in the busiest core, and packets of a step on the link."""
+    network = placement.network
     measured = {} if trace is None else trace.spikes
     rates = {name: s.mean(axis=(0, 1), dtype=float) for name, s in measured.items()}
 
@@ -126,9 +128,11 @@ def costs(network: Network, placement: Placement, trace: Trace | None) -> tuple[
 def advice(name: str, fabric: Fabric, board: Board) -> str:
     """What to change where a resource is short."""
     if name == "bram":
+        for bits in (4, 2):
+            if bits < fabric.weight_bits:
+                narrow = estimate(dataclasses.replace(fabric, weight_bits=bits), board.family).used
+                if narrow.bram <= board.resources.bram:
+                    return f"weights of {bits} bits would do (--bits {bits})"
         most = max(memories(fabric), key=lambda m: m.blocks(board.family) * m.count)
-        size = {"weights": "weight_words or weight_bits", "parameters": "parameter_rows", "state": "rows"}
-        return f"{most.blocks(board.family) * most.count} are for {most.name}: lower {size.get(most.name, most.name)}"
-    if name == "lut" and fabric.lanes > 4:
-        return "lower lanes, update_lanes or state_bits"
-    return "lower state_bits and spike_bits, or take a larger board"
+        return f"{most.blocks(board.family) * most.count} are for {most.name}: take a larger board, or a smaller network"
+    return "take a larger board, or one neuron updated at a time and fewer bits of state (--fabric)"

@@ -41,6 +41,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     tools: list[str] = field(default_factory=list)
     bitstream: str = ""
+    baked: str = ""  #: digest of what its memories hold from the start; empty where they hold nothing
 
     @property
     def slack(self) -> float | None:

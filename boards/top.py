@@ -8,6 +8,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
 from ..hdl.board import UartBoard
+from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
 
 __all__ = ["Top"]
@@ -33,13 +34,16 @@ class Top(Elaboratable):  # type: ignore[misc]
         Without it the chip runs at the board's own clock.
     timeout : float
         Seconds after which the board sends again.
+    contents : Contents, optional
+        Of the chip's memories from the start.
     """
 
-    def __init__(self, fabric: Fabric, clock: float, baud: float, pll: Pll | None = None, timeout: float = 0.1) -> None:
+    def __init__(self, fabric: Fabric, clock: float, baud: float, pll: Pll | None = None, timeout: float = 0.1,
+                 contents: Contents = EMPTY) -> None:
         divisor = round(clock / baud)
         if not divisor or abs(clock / divisor / baud - 1) > 0.02:
             raise ValueError(f"{baud:g} baud cannot be made of {clock:g} Hz: a bit takes {clock / baud:g} clocks")
-        self.board, self.pll = UartBoard(fabric, divisor, timeout=round(timeout * clock)), pll
+        self.board, self.pll = UartBoard(fabric, divisor, timeout=round(timeout * clock), contents=contents), pll
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -53,7 +57,7 @@ class Top(Elaboratable):  # type: ignore[misc]
         else:
             steady = self.pll(m, buffer.i, ClockSignal("sync"))
         m.submodules.reset = ResetSynchronizer(~steady, domain="sync")
-        uart = platform.request("uart", 0, dir={"rx": "-", "tx": "-"})
+        uart = platform.request("uart", 0, dir="-")  # its wires for flow control, where it has any, are left alone
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
         m.d.comb += [board.rx.eq(rx.i), tx.o.eq(board.tx)]

@@ -9,12 +9,14 @@ from amaranth.lib.wiring import In, Out
 
 from ..models import frame
 from ..models import port as port_model
+from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
 from .chip import Chip
+from .parallel import ParallelFifo
 from .port import Port
 from .uart import BYTES, Uart
 
-__all__ = ["ByteBoard", "UartBoard", "WiredBoard"]
+__all__ = ["ByteBoard", "FifoBoard", "UartBoard", "WiredBoard"]
 
 
 class ByteBoard(wiring.Component):
@@ -22,7 +24,8 @@ class ByteBoard(wiring.Component):
 
     Parameters
     ----------
-    fabric : Fabric
+    fabric, contents
+        As for :class:`~aerloom.hdl.chip.Chip`.
     depth, timeout : int
         As for :class:`~aerloom.hdl.port.Port`.
 
@@ -32,8 +35,8 @@ class ByteBoard(wiring.Component):
         From and to the host; ``rx`` is always ready.
     """
 
-    def __init__(self, fabric: Fabric, depth: int = 256, timeout: int = 1 << 20):
-        self.chip, self.depth, self.timeout = Chip(fabric), depth, timeout
+    def __init__(self, fabric: Fabric, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+        self.chip, self.depth, self.timeout = Chip(fabric, contents), depth, timeout
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES)})
 
     @property
@@ -59,7 +62,7 @@ class UartBoard(wiring.Component):
 
     Parameters
     ----------
-    fabric, depth, timeout
+    fabric, depth, timeout, contents
         As for :class:`ByteBoard`.
     divisor : int
         Clocks in a bit.
@@ -69,8 +72,8 @@ class UartBoard(wiring.Component):
     rx, tx : pins
     """
 
-    def __init__(self, fabric: Fabric, divisor: int, depth: int = 256, timeout: int = 1 << 20):
-        self.divisor, self.board = divisor, ByteBoard(fabric, depth, timeout)
+    def __init__(self, fabric: Fabric, divisor: int, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+        self.divisor, self.board = divisor, ByteBoard(fabric, depth, timeout, contents)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
 
     def elaborate(self, platform):
@@ -80,6 +83,33 @@ class UartBoard(wiring.Component):
         wiring.connect(m, uart.o, self.board.rx)
         wiring.connect(m, self.board.tx, uart.i)
         m.d.comb += [uart.rx.eq(self.rx), self.tx.eq(uart.tx)]
+        return m
+
+
+class FifoBoard(wiring.Component):
+    """A chip behind the bus of an FT245, FT232H or FT2232H.
+
+    Parameters
+    ----------
+    fabric, depth, timeout, contents
+        As for :class:`ByteBoard`.
+    strobe : int
+        As for :class:`~aerloom.hdl.parallel.ParallelFifo`, whose pins this has.
+    """
+
+    def __init__(self, fabric: Fabric, strobe: int, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+        self.fifo, self.board = ParallelFifo(strobe), ByteBoard(fabric, depth, timeout, contents)
+        super().__init__({name: pin for name, pin in self.fifo.signature.members.items() if name not in ("i", "o")})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.board = self.board
+        m.submodules.fifo = fifo = self.fifo
+        wiring.connect(m, fifo.o, self.board.rx)
+        wiring.connect(m, self.board.tx, fifo.i)
+        for name, pin in self.signature.members.items():
+            inside, outside = getattr(fifo, name), getattr(self, name)
+            m.d.comb += inside.eq(outside) if pin.flow is In else outside.eq(inside)
         return m
 
 
@@ -97,8 +127,8 @@ class WiredBoard(wiring.Component):
         Do bytes pass the wires from now on?
     """
 
-    def __init__(self, fabric: Fabric, divisor: int, timeout: int):
-        self.board, self.divisor = ByteBoard(fabric, timeout=timeout), divisor
+    def __init__(self, fabric: Fabric, divisor: int, timeout: int, contents: Contents = EMPTY):
+        self.board, self.divisor = ByteBoard(fabric, timeout=timeout, contents=contents), divisor
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES), "wires": In(stream.Signature(1))})
 
     @property

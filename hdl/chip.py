@@ -8,7 +8,8 @@ from amaranth.hdl import Const, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..models import fabric, record, words
+from ..models import contents, fabric, record, words
+from ..models.contents import EMPTY, Contents
 from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, COUNTER_BITS, Fabric, Kind, Space
 from .core import Core
 from .gate import Entrance
@@ -23,7 +24,8 @@ __all__ = ["Chip"]
 class Chip(wiring.Component):
     """A chip that runs any network that fits its Fabric.
 
-    Computes :func:`aerloom.models.golden.run`, for the packets that :mod:`aerloom.models.place` makes of a network.
+    Computes :func:`aerloom.models.golden.run`, for the packets that :mod:`aerloom.models.place` makes of a network; or
+    from the start, for the network that its ``contents`` are.
 
     Members
     -------
@@ -32,21 +34,22 @@ class Chip(wiring.Component):
         the low bits of the cycle counter. A WRITE to START resets everything but the tables.
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, contents: Contents = EMPTY):
+        self.fabric, self.contents = fabric, contents
         super().__init__({"i": In(PACKETS), "o": Out(PACKETS)})
 
     @property
     def fingerprint(self) -> str:
         """Equal for chips that elaborate to the same hardware, and found without elaborating them."""
-        sources = [*sorted(Path(__file__).parent.glob("*.py")), *(Path(m.__file__) for m in (fabric, record, words))]
+        models = (Path(m.__file__) for m in (contents, fabric, record, words))
+        sources = [*sorted(Path(__file__).parent.glob("*.py")), *models]
         digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
-        return f"{digest.hexdigest()} {self.fabric} amaranth {metadata.version('amaranth')}"
+        return f"{digest.hexdigest()} {self.fabric} amaranth {metadata.version('amaranth')} {self.contents.digest}"
 
     def elaborate(self, platform):
         m = Module()
         restart = Signal()
-        m.submodules.machine = machine = ResetInserter(restart)(Machine(self.fabric))
+        m.submodules.machine = machine = ResetInserter(restart)(Machine(self.fabric, self.contents))
         m.d.sync += restart.eq(machine.restart)
         m.d.comb += [
             machine.i.payload.eq(self.i.payload),
@@ -70,14 +73,14 @@ class Machine(wiring.Component):
                 └─► Loader ─┴─► time stamp ─► o
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, contents: Contents = EMPTY):
+        self.fabric, self.contents = fabric, contents
         super().__init__({"i": In(PACKETS), "o": Out(PACKETS), "restart": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        fabric = self.fabric
-        m.submodules.entrance = entrance = Entrance(fabric)
+        fabric, known = self.fabric, self.contents
+        m.submodules.entrance = entrance = Entrance(fabric, known[CHIP])
         m.submodules.loader = loader = Loader(
             CHIP,
             {
@@ -93,10 +96,10 @@ class Machine(wiring.Component):
         # the tree
         routers, cores = {}, {}
         for router in fabric.tree():
-            routers[router.node] = Router(fabric, router)
+            routers[router.node] = Router(fabric, router, known[router.node])
             m.submodules[f"router_{router.node - fabric.cores}"] = routers[router.node]
         for n in range(fabric.cores):
-            m.submodules[f"core_{n}"] = cores[n] = Core(fabric, n)
+            m.submodules[f"core_{n}"] = cores[n] = Core(fabric, n, known[n])
         for router in fabric.tree():
             for port, branch in enumerate(router.branches, 1):
                 first, last = branch.cores

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import AXES, CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Kind, Space
 from .emit import Creditor, Emit
 from .locate import Locate
@@ -39,35 +40,27 @@ class Core(wiring.Component):
         SPIKE, STEP and CREDIT of any key; ADDRESS, WRITE and READ for this node.
     """
 
-    def __init__(self, fabric: Fabric, node: int):
-        self.fabric, self.node = fabric, node
+    def __init__(self, fabric: Fabric, node: int, stored: Stored = NOTHING):
+        self.fabric, self.node, self.stored = fabric, node, stored
         super().__init__({"i": In(PACKETS), "o": Out(PACKETS)})
 
     def elaborate(self, platform):
         m = Module()
-        fabric = self.fabric
+        fabric, stored = self.fabric, self.stored
         m.submodules.loader = loader = Loader(
             self.node,
-            {
-                Space.KEYS: fabric.key_record.chunks,
-                Space.PROJECTIONS: fabric.projection_record.chunks,
-                Space.POPULATIONS: fabric.population_record.chunks,
-                Space.SOURCES: fabric.source_record.chunks,
-                **dict.fromkeys(AXES, fabric.axis_record.chunks),
-                Space.WEIGHTS: fabric.weight_chunks,
-                Space.PARAMETERS: fabric.parameter_chunks,
-                Space.STATE: fabric.state_chunks,
-                Space.COUNTERS: COUNTER_BITS // CHUNK,
-            },
+            {space: fabric.chunks(space) for space in (
+                Space.KEYS, Space.PROJECTIONS, Space.POPULATIONS, Space.SOURCES, *AXES, Space.WEIGHTS, Space.PARAMETERS,
+                Space.STATE, Space.COUNTERS)},
         )
-        m.submodules.lookup = lookup = Lookup(fabric)
-        m.submodules.locate = locate = Locate(fabric)
+        m.submodules.lookup = lookup = Lookup(fabric, stored)
+        m.submodules.locate = locate = Locate(fabric, stored)
         m.submodules.walk = walk = Walk(fabric)
-        m.submodules.synapses = synapses = Synapses(fabric)
-        m.submodules.neurons = neurons = Neurons(fabric)
+        m.submodules.synapses = synapses = Synapses(fabric, stored)
+        m.submodules.neurons = neurons = Neurons(fabric, stored)
         m.submodules.emit = emit = Emit(fabric)
-        m.submodules.schedule = schedule = Schedule(fabric)
-        m.submodules.creditor = creditor = Creditor(fabric)
+        m.submodules.schedule = schedule = Schedule(fabric, stored)
+        m.submodules.creditor = creditor = Creditor(fabric, stored)
         m.submodules.entry = entry = Buffer(PACKET_LAYOUT)
         m.submodules.merge = merge = Merge(PACKET_LAYOUT, 3)
         m.submodules.exit = exit_ = Buffer(PACKET_LAYOUT)

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import Fabric, Kind, Space
 from .neurons import spiked
 from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
@@ -159,14 +160,14 @@ class Creditor(wiring.Component):
         For the table SOURCES.
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
+        self.fabric, self.stored = fabric, stored
         super().__init__({"i": In(stream.Signature(grant(fabric))), "o": Out(PACKETS), "write": In(WRITES)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.sources = sources = Table(
-            Space.SOURCES, layout(self.fabric.source_record), self.fabric.projections
+            Space.SOURCES, layout(self.fabric.source_record), self.fabric.projections, stored=self.stored
         )
         wiring.connect(m, wiring.flipped(self.write), sources.write)
         address, left = Signal.like(sources.address), Signal.like(self.i.payload.source_count)

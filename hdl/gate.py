@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHIP, Fabric, Kind, Space
 from .ledger import Ledger
 from .shapes import PACKETS, WRITES, layout
@@ -32,8 +33,8 @@ class Entrance(wiring.Component):
         A SPIKE or STEP passed; a packet was dropped.
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
+        self.fabric, self.stored = fabric, stored
         super().__init__(
             {
                 "i": In(PACKETS),
@@ -49,7 +50,7 @@ class Entrance(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fabric = self.fabric
-        m.submodules.gates = gates = Table(Space.GATES, layout(fabric.gate_record), fabric.inputs)
+        m.submodules.gates = gates = Table(Space.GATES, layout(fabric.gate_record), fabric.inputs, stored=self.stored)
         m.submodules.credits = credits = Ledger(fabric.inputs, fabric.token_bits)
         wiring.connect(m, wiring.flipped(self.write), gates.write)
         wiring.connect(m, wiring.flipped(self.credit), credits.paid)

@@ -64,9 +64,9 @@ class Keep(wiring.Component):
         waiting, count = Signal(NUMBER_BITS), Signal(HEADER.fields["count"].width)
         most = Signal.like(count, init=MOST)  # on a bad line short frames arrive sooner
         m.d.comb += waiting.eq(put - sent)
-        moves = Signal()  # `sent`, or what else the count depends on
-        m.d.sync += count.eq(Mux(waiting >= most, most, waiting))
-        with m.If(moves | greets | (self.session == 0) | (sent - acked >= UNDER_WAY * most)):
+        moves, settled = Signal(), Signal()  # what the count depends on moves; did not move a clock ago
+        m.d.sync += [settled.eq(~moves), count.eq(Mux(waiting >= most, most, waiting))]
+        with m.If(greets | (self.session == 0) | (sent - acked >= UNDER_WAY * most)):
             m.d.sync += count.eq(0)
 
         # a frame: two words of header, then packets or, in a greeting, the one word of FORMAT
@@ -83,7 +83,7 @@ class Keep(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 news_of_room = (self.session != 0) & (told[quarter] != self.limit[quarter])
-                m.d.comb += begins.eq(tells | greets | news_of_room | (count != 0))
+                m.d.comb += begins.eq(settled & (tells | greets | news_of_room | (count != 0)))
                 with m.If(begins):
                     m.d.sync += [at.eq(sent), left.eq(count), greeting.eq(greets), told.eq(self.limit)]
                     # of one moment, or a frame begun in an old session could pass for one of the new

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import AXES, Fabric
 from .lookup import arrival
 from .shapes import WRITES, layout
@@ -49,8 +50,8 @@ class Locate(wiring.Component):
         For the three tables.
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
+        self.fabric, self.stored = fabric, stored
         super().__init__(
             {"i": In(stream.Signature(arrival(fabric))), "o": Out(stream.Signature(visit(fabric))), "write": In(WRITES)}
         )
@@ -61,7 +62,7 @@ class Locate(wiring.Component):
         projection, head = layout(fabric.projection_record), ("kind", "slot", "first")
         tables = []
         for space in AXES:
-            table = Table(space, layout(fabric.axis_record), fabric.places)
+            table = Table(space, layout(fabric.axis_record), fabric.places, stored=self.stored)
             m.submodules[space.name.lower()] = table
             wiring.connect(m, wiring.flipped(self.write), table.write)
             tables.append(table)

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import PACKET, Fabric, Kind, Space
 from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
 from .table import Table
@@ -43,8 +44,8 @@ class Lookup(wiring.Component):
         A packet whose key means nothing here was dropped in this clock.
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
+        self.fabric, self.stored = fabric, stored
         super().__init__(
             {"i": In(PACKETS), "o": Out(stream.Signature(arrival(fabric))), "write": In(WRITES), "stray": Out(1)}
         )
@@ -52,9 +53,9 @@ class Lookup(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fabric = self.fabric
-        m.submodules.keys = keys = Table(Space.KEYS, layout(fabric.key_record), fabric.keys)
+        m.submodules.keys = keys = Table(Space.KEYS, layout(fabric.key_record), fabric.keys, stored=self.stored)
         m.submodules.projections = projections = Table(
-            Space.PROJECTIONS, layout(fabric.projection_record), fabric.projections
+            Space.PROJECTIONS, layout(fabric.projection_record), fabric.projections, stored=self.stored
         )
         for table in (keys, projections):
             wiring.connect(m, wiring.flipped(self.write), table.write)

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
 from .neuron import Neuron
 from .shapes import ANSWERS, READS, WRITES, layout
@@ -48,8 +49,8 @@ class Neurons(wiring.Component):
     data : stream of 16-bit answers
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
+        self.fabric, self.stored = fabric, stored
         super().__init__(
             {
                 "i": In(stream.Signature(summed(fabric), always_ready=True)),
@@ -82,7 +83,7 @@ class Neurons(wiring.Component):
         for lane in range(fabric.update_lanes):
             m.submodules[f"neuron_{lane}"] = neuron = Neuron(fabric)
             m.submodules[f"parameters_{lane}"] = parameters = Table(
-                Space.PARAMETERS, layout(record), fabric.parameter_rows, first=lane * record.chunks
+                Space.PARAMETERS, layout(record), fabric.parameter_rows, lane * record.chunks, self.stored
             )
             m.submodules[f"state_{lane}"] = state = Memory(
                 shape=layout(fabric.state_record), depth=fabric.rows * fabric.groups, init=[]

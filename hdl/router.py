@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models import fabric as words
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import Fabric, Kind, Space
 from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
 from .stream import Buffer, Merge
@@ -33,8 +34,8 @@ class Route(wiring.Component):
         For the table ROUTES.
     """
 
-    def __init__(self, fabric: Fabric, router: words.Router):
-        self.fabric, self.router = fabric, router
+    def __init__(self, fabric: Fabric, router: words.Router, stored: Stored = NOTHING):
+        self.fabric, self.router, self.stored = fabric, router, stored
         super().__init__(
             {"i": In(PACKETS), "o": Out(stream.Signature(routed(router.ports + 1))), "write": In(WRITES)}
         )
@@ -43,7 +44,7 @@ class Route(wiring.Component):
         m = Module()
         router, ports = self.router, self.router.ports
         m.submodules.routes = routes = Table(
-            Space.ROUTES, layout(words.route_record(ports)), self.fabric.keys
+            Space.ROUTES, layout(words.route_record(ports)), self.fabric.keys, stored=self.stored
         )
         wiring.connect(m, wiring.flipped(self.write), routes.write)
         packet, valid, node = Signal(PACKET_LAYOUT), Signal(), Signal(ports + 1)
@@ -124,8 +125,8 @@ class Router(wiring.Component):
     i0, i1, … and o0, o1, … : packets
     """
 
-    def __init__(self, fabric: Fabric, router: words.Router):
-        self.fabric, self.router = fabric, router
+    def __init__(self, fabric: Fabric, router: words.Router, stored: Stored = NOTHING):
+        self.fabric, self.router, self.stored = fabric, router, stored
         super().__init__(
             {f"i{n}": In(PACKETS) for n in range(router.ports)} | {f"o{n}": Out(PACKETS) for n in range(router.ports)}
         )
@@ -136,7 +137,7 @@ class Router(wiring.Component):
         m.submodules.loader = loader = Loader(router.node, {Space.ROUTES: words.route_record(ports).chunks})
         forks = []
         for n in range(ports):
-            m.submodules[f"route_{n}"] = route = Route(self.fabric, router)
+            m.submodules[f"route_{n}"] = route = Route(self.fabric, router, self.stored)
             m.submodules[f"fork_{n}"] = fork = Fork(ports + 1)
             wiring.connect(m, wiring.flipped(getattr(self, f"i{n}")), route.i)
             wiring.connect(m, route.o, fork.i)

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import Fabric, Space
 from .emit import grant, message
 from .ledger import Ledger
@@ -40,8 +41,8 @@ class Schedule(wiring.Component):
         For the table POPULATIONS.
     """
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
+        self.fabric, self.stored = fabric, stored
         slot = stream.Signature(layout(fabric.key_record)["slot"].shape, always_ready=True)
         super().__init__(
             {
@@ -60,7 +61,9 @@ class Schedule(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fabric, slots = self.fabric, self.fabric.populations
-        m.submodules.populations = populations = Table(Space.POPULATIONS, layout(fabric.population_record), slots)
+        m.submodules.populations = populations = Table(
+            Space.POPULATIONS, layout(fabric.population_record), slots, stored=self.stored
+        )
         m.submodules.tokens = tokens = Ledger(slots, fabric.token_bits)
         m.submodules.credits = credits = Ledger(slots, fabric.token_bits)
         m.submodules.steps = steps = Memory(shape=16, depth=slots, init=[])  # taken in this sample

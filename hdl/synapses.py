@@ -1,11 +1,12 @@
 """Weights and sums: ``lanes`` additions per clock, and no multiplier."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
 from .shapes import ANSWERS, READS, WRITES
 from .staged import Staged
@@ -55,8 +56,8 @@ class Slice(wiring.Component):
     write : stream of 16-bit writes
     """
 
-    def __init__(self, fabric: Fabric, chunk: int):
-        self.fabric, self.chunk = fabric, chunk
+    def __init__(self, fabric: Fabric, chunk: int, stored: Stored = NOTHING):
+        self.fabric, self.chunk, self.stored = fabric, chunk, stored
         self.lanes = min(fabric.lanes, CHUNK // fabric.weight_bits)
         row, sums = range(fabric.rows), data.ArrayLayout(signed(fabric.sum_bits), self.lanes)
         super().__init__(
@@ -75,7 +76,10 @@ class Slice(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fabric = self.fabric
-        m.submodules.weights = weights = Memory(shape=self.weights.shape(), depth=fabric.weight_words, init=[])
+        bits = self.lanes * fabric.weight_bits
+        m.submodules.weights = weights = Memory(
+            shape=bits, depth=fabric.weight_words, init=self.stored.column(Space.WEIGHTS, self.chunk * CHUNK, bits)
+        )
         m.submodules.sums = sums = Memory(
             shape=self.swept.shape(), depth=fabric.rows, init=[], attrs={"ram_style": "block"}  # LUTs are what is scarce
         )
@@ -86,7 +90,7 @@ class Slice(wiring.Component):
         mine = (place.space == Space.WEIGHTS) & (place.chunk == self.chunk) & (place.address < fabric.weight_words)
         m.d.comb += [
             load.addr.eq(place.address),
-            Value.cast(load.data).eq(self.write.payload.data),
+            load.data.eq(self.write.payload.data),
             load.en.eq(self.write.valid & mine),
             fetch.addr.eq(self.weights_at),
             read.addr.eq(self.row),
@@ -137,8 +141,8 @@ class Synapses(wiring.Component):
 
     latency = 4
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
+        self.fabric, self.stored = fabric, stored
         super().__init__(
             {
                 "i": In(stream.Signature(operation(fabric), always_ready=True)),
@@ -168,7 +172,7 @@ class Synapses(wiring.Component):
 
         slices = []
         for n in range(fabric.weight_chunks):
-            m.submodules[f"slice_{n}"] = part = Slice(fabric, n)
+            m.submodules[f"slice_{n}"] = part = Slice(fabric, n, self.stored)
             m.d.comb += [
                 part.weights_at.eq(weights_at[1]),
                 part.row.eq(row[1]),

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Kind, Space
 from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, PLACE_LAYOUT, READS, SPACE_LAYOUT, WRITES
 
@@ -13,7 +14,8 @@ __all__ = ["Loader", "Table"]
 
 
 class Table(wiring.Component):
-    """A memory of ``depth`` words of ``shape``: in the words of ``space``, the chunks from ``first`` on.
+    """A memory of ``depth`` words of ``shape``: in the words of ``space``, the chunks from ``first`` on. It begins with
+    what is ``stored`` there.
 
     Members
     -------
@@ -25,8 +27,8 @@ class Table(wiring.Component):
         The word asked for in the clock before.
     """
 
-    def __init__(self, space: Space, shape, depth: int, first: int = 0):
-        self.space, self.depth, self.first = space, depth, first
+    def __init__(self, space: Space, shape, depth: int, first: int = 0, stored: Stored = NOTHING):
+        self.space, self.depth, self.first, self.stored = space, depth, first, stored
         self.chunks = -(-Shape.cast(shape).width // CHUNK)
         super().__init__(
             {
@@ -39,7 +41,9 @@ class Table(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=CHUNK * self.chunks, depth=self.depth, init=[])
+        bits = CHUNK * self.chunks
+        known = self.stored.column(self.space, CHUNK * self.first, bits)
+        m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known)
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
         here = Signal(self.chunks)
         w, place = self.write.payload, self.write.payload.place

@@ -14,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models import golden
+from ..models.early import DECIDED, Exit, Exits
 from ..models.errors import AerloomError
 from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
+from ..models.fabrics import named
 from ..models.network import Network
 from ..models.place import CLOCK, Part, Placement, Words, address, packet, place
 from .link import Link
 
 Array = NDArray[Any]
 INDEX_BITS = PACKET.fields["index"].width
+COMPARED = 16  # words of each projection's weights, where a network is said to be there already
 
 
 @dataclass
@@ -36,6 +39,13 @@ class Run:
     def cycles_per_sample(self) -> float:
         """Clock cycles of the whole run, divided by its samples (which overlap at their ends)."""
         return float(self.cycles.max()) / len(self.cycles)
+
+
+@dataclass(frozen=True)
+class Decisions(Exits):
+    """Also how many clock cycles each sample took, from its first packet to the STEP that decided it."""
+
+    cycles: NDArray[np.int64]
 
 
 class Device:
@@ -80,13 +90,24 @@ class Device:
     ) -> Placement:
         """Place ``network`` and load it over the link. ``watch`` names the populations whose spikes are sent to the host
         (the outputs by default), ``cores`` how many cores to use. ``progress`` is called with packets sent."""
-        watched = network.outputs if watch is None else tuple(watch)
-        for name in watched:
-            if name not in network.population:
-                raise AerloomError(f"{name!r} is not a population; there are {', '.join(network.population)}")
+        watched = _watched(network, watch)
         placement = place(network, self.fabric, cores)
         self._link.exchange(np.concatenate([placement.image, placement.routes(watched)]), 0, progress)
-        self.placement, self._watched = placement, tuple(watched)
+        self.placement, self._watched = placement, watched
+        return placement
+
+    def assume(self, network: Network, *, watch: Collection[str] | None = None, cores: int | None = None) -> Placement:
+        """As :meth:`load`, for a chip that was built with the network inside: some of the weights are read back, another
+        network is refused, and nothing is loaded but whose spikes are sent to the host."""
+        watched = _watched(network, watch)
+        placement = place(network, self.fabric, cores)
+        for n, core in enumerate(placement.cores):
+            for at, words in core.blocks:
+                if not np.array_equal(self.weights(n, at, len(words[:COMPARED])), words[:COMPARED]):
+                    raise AerloomError("the chip does not hold this network: its weights are others; load it, or build "
+                                       "the chip with it (aerloom build --bake)")
+        self._link.exchange(placement.routes(watched), 0)
+        self.placement, self._watched = placement, watched
         return placement
 
     @property
@@ -123,10 +144,13 @@ class Device:
         return self._decode(replies, batch, steps)
 
     def infer(
-        self, spikes: Array | Mapping[str, Array], *, progress: Callable[[int], Any] | None = None
+        self, spikes: Array | Mapping[str, Array], *, early: str | int | None = None,
+        progress: Callable[[int], Any] | None = None
     ) -> NDArray[np.int64]:
         """The class of each sample ``(batch,)``: the neuron of the first output with most spikes or, for a readout, the
-        largest membrane at the end; the first of equals."""
+        largest membrane at the end; the first of equals. ``early``: see :meth:`decide`."""
+        if early is not None:
+            return self.decide(spikes, early, progress=progress).classes
         network = self.network
         output = network.outputs[0]
         if network.population[output].spiking:
@@ -143,6 +167,57 @@ class Device:
                     progress(n + 1)
             counts = np.array(rows)
         return np.asarray(counts.argmax(axis=1))
+
+    def decide(
+        self, spikes: Array | Mapping[str, Array], when: str | int = DECIDED, *,
+        progress: Callable[[int], Any] | None = None
+    ) -> Decisions:
+        """The class of each sample, from as many steps as :class:`~aerloom.models.early.Exit` wants. The host watches steps
+        come out while it sends those that follow, as many ahead as there are populations, and gives up what is then still
+        under way."""
+        network = self.network
+        sent = golden.check_spikes(network, _as_batch(network, spikes))
+        batch, steps, _ = next(iter(sent.values())).shape
+        rule = Exit(network, steps, when)
+        if rule.output not in self._watched:
+            raise AerloomError(f"the output {rule.output!r} is not watched; load the network with it in watch")
+        out = Decisions(*np.zeros((3, batch), np.int64))
+        for n in range(batch):
+            words = [self._encode({name: a[n : n + 1, t : t + 1] for name, a in sent.items()}) for t in range(steps)]
+            out.classes[n], out.steps[n], out.cycles[n] = self._decide(rule, words)
+            if progress is not None:
+                progress(n + 1)
+        return out
+
+    def _decide(self, rule: Exit, words: list[Words]) -> tuple[int, int, int]:
+        """Class, steps and cycles of the sample whose steps these are."""
+        placement, parts, steps = self._placed(), len(self._watched_parts()), len(words)
+        ahead = len(placement.network.population)
+        self._link.exchange(placement.start(0), 0)
+        came, finished = np.zeros(0, np.uint32), 0
+        for t in range(steps):
+            send = words[t + ahead : t + ahead + 1] if t else words[: ahead + 1]
+            replies = self._link.exchange(np.concatenate([came[:0], *send]), max(0, parts * (t + 1) - finished))
+            came, finished = np.concatenate([came, replies]), finished + _steps_in(replies)
+            run = self._decode(self._until(came, t + 1), 1, t + 1)
+            counts = run.spikes[rule.output][0].sum(axis=0, dtype=np.int64)
+            if rule.leaves(counts, t):
+                break
+        if t + 1 < steps:  # when the chip answers again, nothing is left of what was under way
+            self._link.exchange(placement.start(0), 0)
+            self._read(CHIP, Space.IDENTITY, 0, 1)
+        else:
+            self._expect(steps)
+        return int(counts.argmax()), t + 1, int(run.cycles[0, -1])
+
+    def _until(self, words: Words, steps: int) -> Words:
+        """Of what the chip sent that which belongs to the first steps."""
+        fields, keep = PACKET.unpack(words), np.zeros(len(words), bool)
+        for part in self._watched_parts():
+            mine = fields["key"] == part.key
+            ends = mine & (fields["kind"] == Kind.STEP)
+            keep |= mine & (np.cumsum(ends) - ends < steps)
+        return words[keep]
 
     def stream(self, steps: Iterable[Array | Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
         """Live: for each step's spikes ``(*input.shape)`` the spikes ``(neurons,)`` of the watched populations.
@@ -266,13 +341,14 @@ class Device:
 
 def connect(target: str = "sim", fabric: Fabric | str | None = None, **options: Any) -> Device:
     """A :class:`Device`: ``"sim"`` is the cycle-accurate simulator, ``"virtual"`` a board simulated behind its serial
-    port, and a path like ``"/dev/ttyUSB0"`` or ``"COM3"`` a board. ``fabric`` is a Fabric or the name of a preset.
+    port, and a path like ``"/dev/ttyUSB0"`` or ``"COM3"`` a board. ``fabric`` is a Fabric, the name of a preset
+    or a JSON file.
 
     The targets are what installed packages offer as entry points in the group ``aerloom.links``; ``options`` are
     theirs.
     """
     if isinstance(fabric, str):
-        fabric = Fabric.preset(fabric)
+        fabric = named(fabric)
     links = {e.name: e for e in importlib.metadata.entry_points(group="aerloom.links")}
     if target not in links and (os.sep in target or re.fullmatch(r"COM\d+", target, re.IGNORECASE)):
         target, options = "serial", {"port": target, **options}
@@ -281,9 +357,20 @@ def connect(target: str = "sim", fabric: Fabric | str | None = None, **options: 
     return Device(links[target].load()(fabric, **options))
 
 
+def _watched(network: Network, watch: Collection[str] | None) -> tuple[str, ...]:
+    for name in (watched := network.outputs if watch is None else tuple(watch)):
+        if name not in network.population:
+            raise AerloomError(f"{name!r} is not a population; there are {', '.join(network.population)}")
+    return watched
+
+
 def unwrap(stamps: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
     """Time stamps whose high bits were lost, each less than ``2**bits`` after the one before."""
     return stamps + (np.cumsum(np.diff(stamps, prepend=0) < 0) << bits)
+
+
+def _steps_in(words: Words) -> int:
+    return int(np.sum(PACKET.unpack(words)["kind"] == Kind.STEP))
 
 
 def _join(chunks: Iterable[int]) -> int:

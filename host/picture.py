@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..models.floor import Load
 from ..models.network import Network, write_whole
 from ..models.place import Placement
+from .explore import Point
 
 Array = NDArray[Any]
 
@@ -169,6 +170,45 @@ def floorplan(path: str | os.PathLike[str], placement: Placement, cores: Sequenc
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 8), frameon=False, fontsize=9)
     if title:
         figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format="png")
+    write_whole(path, buffer.getvalue())
+
+
+def landscape(path: str | os.PathLike[str], found: Sequence[Point], best: Sequence[Point], chosen: Point,
+              title: str = "") -> None:
+    """Draw chips: latency over LUTs, coloured by accuracy, and accuracy over latency; those that none beats in full."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    figure = Figure(figsize=(12, 5.2), facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    left.set(xscale="log", yscale="log", xlabel="LUTs", ylabel="µs of an inference")
+    right.set(xscale="log", xlabel="µs of an inference", ylabel="accuracy, %")
+    rest = [p for p in found if p.fabric.name not in {q.fabric.name for q in best}]
+    drawn = [*rest, *best]
+    low, high = (f(100 * p.accuracy for p in drawn) for f in (min, max))
+    largest = max(p.lut for p in drawn)
+    shades: Any = None
+    for points, style in ((rest, {"alpha": 0.25, "linewidths": 0}), (best, {"edgecolors": INK, "linewidths": 0.9})):
+        latency, lut = [1e6 * p.latency for p in points], [p.lut for p in points]
+        accuracy = [100 * p.accuracy for p in points]
+        shades = left.scatter(lut, latency, c=accuracy, s=46, cmap="viridis", vmin=low, vmax=high + 1e-6, **style)
+        right.scatter(latency, accuracy, s=[12 + 260 * n / largest for n in lut], color=COLOURS[1], **style)
+    for axis in (left.xaxis, left.yaxis, right.xaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axis.set_minor_locator(NullLocator())
+    for axis, x, y in ((left, chosen.lut, 1e6 * chosen.latency), (right, 1e6 * chosen.latency, 100 * chosen.accuracy)):
+        axis.scatter([x], [y], s=240, facecolors="none", edgecolors=COLOURS[2], linewidths=2)
+        axis.annotate(chosen.fabric.name, (x, y), xytext=(10, -14), textcoords="offset points", fontsize=8.5,
+                      color=COLOURS[2])
+        _plain(axis)
+    right.set_title("size: LUTs", fontsize=9, color=INK, loc="right")
+    figure.colorbar(shades, ax=left, label="accuracy, %")
+    figure.suptitle(f"{title}: {len(found)} chips, {len(best)} that none beats", fontsize=12, color=INK, fontweight="bold")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format="png")
     write_whole(path, buffer.getvalue())

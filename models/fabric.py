@@ -261,6 +261,16 @@ class Fabric:
     def state_chunks(self) -> int:
         return self.update_lanes * self.state_record.chunks
 
+    def chunks(self, space: Space) -> int:
+        """Chunks in a word of a core's memory."""
+        records = {Space.KEYS: self.key_record, Space.PROJECTIONS: self.projection_record,
+                   Space.POPULATIONS: self.population_record, Space.SOURCES: self.source_record,
+                   **dict.fromkeys(AXES, self.axis_record)}
+        if space in records:
+            return records[space].chunks
+        return {Space.WEIGHTS: self.weight_chunks, Space.PARAMETERS: self.parameter_chunks,
+                Space.STATE: self.state_chunks, Space.COUNTERS: COUNTER_BITS // CHUNK}[space]
+
     # nodes
 
     @property

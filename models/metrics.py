@@ -76,9 +76,8 @@ def _added(present: Projection, sent: Array) -> float:
     return float(golden.deliver(present, sent[None], np.float64).sum())
 
 
-def metrics(network: Network, spikes: Any) -> dict[str, Any]:
-    """All of them, for a network on spikes as :func:`golden.run` takes them."""
-    trace = golden.run(network, spikes)
+def metrics(network: Network, trace: golden.Trace) -> dict[str, Any]:
+    """All of them, for a run of a network. Over several runs each is the mean over their samples."""
     return {
         "footprint": footprint(network),
         "connection_sparsity": connection_sparsity(network),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..hdl.chip import Chip
 from ..host.link import KIND_SHIFT, REPLIES, Words
+from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
 from .engine import Engine, open_engine
 
@@ -29,8 +30,11 @@ class SimLink:
         self.engine.close()
 
 
-def connect(fabric: Fabric | None = None, engine: str = "compiled", **options: Any) -> SimLink:
-    """Simulate a chip of ``fabric`` (the preset ``medium`` by default) on one of :data:`aerloom.sim.engine.ENGINES`."""
+def connect(fabric: Fabric | None = None, engine: str = "compiled", contents: Contents = EMPTY, **options: Any) -> SimLink:
+    """Simulate a chip of ``fabric`` (the preset ``medium`` by default) on one of :data:`aerloom.sim.engine.ENGINES`.
+
+    ``contents`` are those of its memories from the start, of :func:`aerloom.models.contents.baked`.
+    """
     fabric = fabric or Fabric.preset("medium")
     replies = sum(1 << int(kind) for kind in REPLIES)
-    return SimLink(fabric, open_engine(Chip(fabric), engine, counted={"o": (KIND_SHIFT, replies)}, **options))
+    return SimLink(fabric, open_engine(Chip(fabric, contents), engine, counted={"o": (KIND_SHIFT, replies)}, **options))

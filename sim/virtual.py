@@ -21,8 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from ..hdl.board import WiredBoard
+from ..models.contents import EMPTY, Contents, baked
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
+from ..models.network import Network
+from ..models.place import place
 from .engine import Engine, open_engine
 
 TIMEOUT = 1 << 16  # clocks: more than the host's answer takes, also over wires
@@ -31,9 +34,10 @@ AT_ONCE = 4096  # bytes taken from the host at a time
 LONGEST_REST = 0.02  # seconds between two looks at a board that does nothing
 
 
-def board(fabric: Fabric, uart: bool = False, divisor: int = 8, engine: str = "compiled") -> Engine:
+def board(fabric: Fabric, uart: bool = False, divisor: int = 8, engine: str = "compiled", contents: Contents = EMPTY
+          ) -> Engine:
     """A simulated board whose streams ``rx`` and ``tx`` are the host's bytes; with `uart`, every bit is simulated."""
-    simulated = open_engine(WiredBoard(fabric, divisor, TIMEOUT), engine)
+    simulated = open_engine(WiredBoard(fabric, divisor, TIMEOUT, contents), engine)
     simulated.exchange({"wires": [int(uart)]}, {})
     return simulated
 
@@ -93,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--uart", action="store_true", help="simulate every bit on the wire, 30 times slower")
     parser.add_argument("--divisor", type=int, default=8, help="clocks in a bit")
     parser.add_argument("--engine", default="compiled", help="simulation engine")
+    parser.add_argument("--bake", type=Path, help="a network in integers that is inside from the start")
     parser.add_argument("--port-file", type=Path, help="write the path of the terminal here, too")
     parser.add_argument("--until-eof", action="store_true", help="end with the standard input")
     options = parser.parse_args(arguments)
@@ -101,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sizes = options.fabric
         fabric = Fabric(**json.loads(sizes)) if sizes.startswith("{") else Fabric.preset(sizes)
-        engine = board(fabric, options.uart, options.divisor, options.engine)
+        contents = baked(place(Network.load(options.bake), fabric)) if options.bake else EMPTY
+        engine = board(fabric, options.uart, options.divisor, options.engine, contents)
         terminal = Terminal(engine, 256 if options.uart else AT_ONCE)
         if options.port_file:
             options.port_file.write_text(terminal.path + "\n")

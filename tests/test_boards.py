@@ -17,10 +17,13 @@ from aerloom.boards import build as builds
 from aerloom.boards import clocks, estimate, flash, report, tools, top
 from aerloom.boards.board import Board, Resources
 from aerloom.boards.catalogue import BOARDS, find
-from aerloom.boards.fit import fit_on, grown
+from aerloom.boards.fit import fit_on
+from aerloom.boards.tailor import SHRINKABLE, grown, tailored
 from aerloom.models import golden, zoo
+from aerloom.models.contents import EMPTY, Contents
 from aerloom.models.errors import AerloomError
 from aerloom.models.fabric import Fabric
+from aerloom.models.place import Placement
 from aerloom.models.quantize import quantize
 
 EVERY = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -45,7 +48,7 @@ def test_board_is_what_amaranth_says(board: Board) -> None:
 class Echo(wiring.Component):
     """In place of a chip, which takes seconds to elaborate."""
 
-    def __init__(self, fabric: Fabric, divisor: int, timeout: int) -> None:
+    def __init__(self, fabric: Fabric, divisor: int, timeout: int, contents: Contents) -> None:
         super().__init__({"rx": In(1), "tx": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -55,10 +58,11 @@ class Echo(wiring.Component):
 
 
 @EVERY
+@pytest.mark.filterwarnings("error::DeprecationWarning")
 def test_pins_and_clock(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(top, "UartBoard", Echo)
     setting = clocks.fastest(board, 0.9 * board.clock)
-    files = builds.prepare(board, board.fabric, setting, board.baud)
+    files = builds.prepare(builds.Job(board, board.fabric, EMPTY, board.baud, 1), setting)
     assert any(name.endswith((".il", ".v")) for name in files)
     if board.family.constraints:
         assert files[f"top.{board.family.constraints}"].count(b"uart") >= 2
@@ -199,6 +203,26 @@ def test_grown_fabric_takes_the_network(digits: golden.Network) -> None:
     small = replace(find("ulx3s-25f").fabric, weight_words=4, rows=2)
     fabric, placement = grown(digits, small)
     assert not placement.problems and fabric.weight_words > 4 and fabric.lanes == small.lanes
+
+
+def test_fabrics_made_for_a_network(digits: golden.Network) -> None:
+    """Whichever is taken has room for the network; the leanest has no memory that it could do without."""
+    board = find("ulx3s-25f").fabric
+    four = quantize(zoo.load("digits"), 4).network
+    some = list(tailored(four, board))
+    assert all(not placement.problems for _, placement in some)
+    assert [(f.lanes, f.weight_bits) for f, _ in some] == [(16, 8), (16, 4), (8, 4), (4, 4), (4, 4)]
+    bare = some[-1][0]
+    for size in SHRINKABLE:
+        if (less := getattr(bare, size) // 2) and size != "update_lanes":
+            assert Placement(four, replace(bare, **{size: less})).problems, size
+
+
+def test_fit_takes_a_leaner_fabric_where_the_boards_own_is_too_large(digits: golden.Network) -> None:
+    board = find("ulx3s-25f")
+    half = estimate.estimate(replace(board.fabric, lanes=8), board.family).used
+    found = fit_on(digits, replace(board, resources=half))
+    assert found.fits and found.fabric.lanes == 8 and found.used == half
 
 
 # --- errors

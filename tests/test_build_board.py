@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from aerloom import connect
 from aerloom.boards import build as builds
 from aerloom.boards import clocks, report, tools
-from aerloom.boards.board import Board, Resources
+from aerloom.boards.board import Resources
 from aerloom.boards.catalogue import find
-from aerloom.boards.fit import grown
+from aerloom.boards.tailor import grown
 from aerloom.host.cli import boards as cli
 from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError
@@ -102,11 +102,10 @@ def test_timing_not_met(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     board = find("ulx3s-25f")
     tried: list[float] = []
 
-    def attempt(board: Board, fabric: Fabric, setting: clocks.Setting, baud: int, seed: int, work: Path,
-                told: Callable[[str], object]) -> report.Report:
+    def attempt(job: builds.Job, setting: clocks.Setting, work: Path, told: Callable[[str], object]) -> report.Report:
         tried.append(setting.frequency)
         (work / "route.log").write_text("a log")
-        return report.Report(board.name, board.device, {"lanes": 1, "cores": 1}, setting.frequency, baud, 20e6,
+        return report.Report(board.name, board.device, {"lanes": 1, "cores": 1}, setting.frequency, job.baud, 20e6,
                              Resources(1, 1, 1), board.resources, [{"at": "from.here"}, {"at": "to.there"}])
 
     monkeypatch.setattr(builds, "_attempt", attempt)

@@ -52,6 +52,21 @@ def test_quantize_then_fit_then_run(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(got[name], expected[name])
 
 
+def test_fit_on_boards(tmp_path: Path) -> None:
+    fits = json.loads(aerloom("fit", "digits", "--json").stdout)["boards"]
+    assert fits["ulx3s-85f"]["fits"] and not fits["ulx3s-85f"]["assumed"]  # the samples of digits ship with it
+    assert not fits["ice40-hx8k"]["fits"] and "BRAM: about" in fits["ice40-hx8k"]["problems"][0]
+    one = json.loads(aerloom("fit", "digits", "--board", "ulx3s-85f", "--json").stdout)
+    assert one == fits["ulx3s-85f"] and one["used"]["lut"] < one["have"]["lut"] and one["bound"] == "link"
+    chosen = json.loads(aerloom("fit", "digits", "--board", "ulx3s-85f", "--fabric", "quad", "--json").stdout)
+    assert chosen["fabric"]["name"] == "quad" and chosen["used"]["lut"] > one["used"]["lut"]
+    assumed = json.loads(aerloom("fit", "mnist", "--board", "ulx3s-25f", "--json").stdout)
+    assert assumed["assumed"] and not assumed["fits"] and "(--bits 4)" in assumed["problems"][0]
+    assert json.loads(aerloom("fit", "mnist", "--bits", 4, "--board", "ulx3s-25f", "--json").stdout)["fits"]
+    text = aerloom("fit", "mnist", "--board", "ulx3s-25f").stdout
+    assert "does not fit" in text and "inferences/s, as the link allows" in text and "what to change" in text
+
+
 def test_zoo() -> None:
     assert json.loads(aerloom("zoo", "--json").stdout)["mnist"]["shape"] == "784-128-10"
     assert "Licence" in aerloom("zoo", "digits").stdout or "CC BY" in aerloom("zoo", "digits").stdout
@@ -116,7 +131,10 @@ def test_sweep_and_report(tmp_path: Path) -> None:
     answer = json.loads(aerloom("sweep", "digits", "--bits", "2,8", "--images", 60, "-o", out, "--json").stdout)
     assert len(answer["neuron"]) == len(answer["population"]) == 2 and answer["neuron"][1] > 0.9
     assert out.read_bytes().startswith(b"\x89PNG")
-    answer = json.loads(aerloom("report", "digits", "--images", 60, "--json").stdout)
+    answer = json.loads(aerloom("report", "digits", "--images", 60, "--early", "decided", "--fabric", "medium",
+                                "--json").stdout)
+    assert answer["early"]["accuracy"] == answer["accuracy"] and answer["early"]["steps"] < 25
+    assert 2000 < answer["early"]["cycles"] < answer["cycles"]["mean"] < answer["cycles"]["most"]
     assert answer["synaptic_operations"]["dense"] == 25 * (64 * 64 + 64 * 10) and 0 < answer["activation_sparsity"] < 1
     samples = tmp_path / "mine.npz"
     np.savez(samples, spikes=np.ones((3, 5, 64), np.uint8), labels=np.zeros(3, int))
@@ -125,7 +143,8 @@ def test_sweep_and_report(tmp_path: Path) -> None:
 
 def test_help_says_what_a_stranger_needs() -> None:
     text = aerloom("--help").stdout
-    for command in ("demo", "zoo", "import", "check", "convert", "quantize", "sweep", "report", "fit", "sim", "run"):
+    for command in ("demo", "zoo", "import", "check", "convert", "quantize", "sweep", "report", "fit", "explore", "sim",
+                    "run"):
         assert f" {command} " in text
         assert "--json" in aerloom(command, "--help").stdout
 
@@ -154,6 +173,8 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["fit", "cut.npz"], "cut.npz: not an aerloom network, or damaged"),
     (["fit", "nan.npz"], "nan.npz: input → hidden: weights hold NaN or infinity"),
     (["fit", "digits", "--fabric", "vast"], "no Fabric is called 'vast'"),
+    (["fit", "digits", "--board", "ulx4s"], "no board is called 'ulx4s'"),
+    (["fit", "digits", "--board", "ulx3s-85f", "--floorplan", "out.npz"], "--board takes at most one --fabric"),
     (["fit", "digits", "--bits", "1"], "2 … 16 bits, not 1"),
     (["sim", "digits", "--fabric", "tiny"], "does not fit on Fabric tiny"),
     (["sim", "mnist"], "the MNIST images do not ship with aerloom"),
@@ -172,6 +193,9 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["convert", "spikes.npy", "--samples", "whole.npz", "-o", "out.npz"], "it must have the array values"),
     (["check", "none.nir"], "none.nir: there is no such file"),
     (["sweep", "digits", "--bits", "two", "-o", "out.npz"], "--bits must be numbers"),
+    (["report", "digits", "--early", "soon"], "a sample is left when it is 'decided'"),
+    (["sim", "digits", "--jobs", "0"], "jobs must be at least 1"),
+    (["fit", "digits", "--fabric", "whole.json"], "whole.json: there is no such file"),
     (["report", "whole.npz", "--samples", "wide.npy"], "it must have the arrays labels"),
     (["quantize", "digits", "--images", "20", "-o", "whole.npz/out.npz"], "cannot be written"),
 ])

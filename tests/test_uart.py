@@ -7,9 +7,16 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from aerloom import Device, Fabric
+from aerloom.hdl.board import FifoBoard
 from aerloom.hdl.parallel import ParallelFifo
 from aerloom.hdl.uart import BYTES, Receive, Send, Uart
+from aerloom.models import golden
+from aerloom.models.contents import baked
+from aerloom.models.place import place
 from aerloom.sim.engine import open_engine
+from tests.lines import EngineBoard, LocalLine, session
+from tests.test_chip import dense
 from tests.wrap import many
 
 
@@ -118,27 +125,22 @@ def test_refuses_speeds_at_which_it_cannot_work():
 
 
 class Chip245(wiring.Component):
-    """A ParallelFifo and what its chip does: FIFOs whose flags go away after each strobe, if only for a while.
+    """The other end of a ParallelFifo's pins: a chip with FIFOs whose flags go away after each strobe, if only for a while.
 
     The chip takes the bus at the beginning of a write strobe, drives it in a read strobe alone, and answers a strobe
     without its flag, or two drivers on the bus, by the byte 0xEE where a byte should be.
     """
 
-    i: In(BYTES)  # the board's
-    o: Out(BYTES)
     back: In(BYTES)  # the host's
     there: Out(BYTES)
 
-    def __init__(self, strobe):
-        self.strobe = strobe
+    def __init__(self, dut):
+        self.dut = dut
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dut = dut = ParallelFifo(self.strobe)
-        m.submodules.memory = Memory(shape=8, depth=2, init=[])  # a domain where nothing else would need one
-        wiring.connect(m, wiring.flipped(self.i), dut.i)
-        wiring.connect(m, dut.o, wiring.flipped(self.o))
+        dut = self.dut
         rd, wr = Signal(init=1), Signal(init=1)  # as they were
         m.d.sync += [rd.eq(dut.rd_n), wr.eq(dut.wr_n)]
         pause = Signal(2)  # both flags are high for some clocks after a strobe
@@ -165,12 +167,69 @@ class Chip245(wiring.Component):
         return m
 
 
+class Fifo245(wiring.Component):
+    """A ParallelFifo and its chip."""
+
+    i: In(BYTES)  # the board's
+    o: Out(BYTES)
+    back: In(BYTES)  # the host's
+    there: Out(BYTES)
+
+    def __init__(self, strobe):
+        self.dut = ParallelFifo(strobe)
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = self.dut
+        m.submodules.chip = chip = Chip245(self.dut)
+        m.submodules.memory = Memory(shape=8, depth=2, init=[])  # a domain where nothing else would need one
+        wiring.connect(m, wiring.flipped(self.i), self.dut.i)
+        wiring.connect(m, self.dut.o, wiring.flipped(self.o))
+        wiring.connect(m, wiring.flipped(self.back), chip.back)
+        wiring.connect(m, chip.there, wiring.flipped(self.there))
+        return m
+
+
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize("strobe", [3, 5])
 def test_parallel_fifo_both_ways(engine, strobe, stall):
     r = np.random.default_rng(2)
     one, other = (r.integers(0, 256, many(engine, 600)) for _ in range(2))
-    with open_engine(Chip245(strobe), engine, stall=stall, seed=3) as simulation:
+    with open_engine(Fifo245(strobe), engine, stall=stall, seed=3) as simulation:
         out = simulation.exchange({"i": one, "back": other}, {"there": len(one), "o": len(other)}, drain=100)
     np.testing.assert_array_equal(out["there"], one)
     np.testing.assert_array_equal(out["o"], other)
+
+
+class Board245(wiring.Component):
+    """A whole board, its FT245, and nothing else between them and the host."""
+
+    rx: In(BYTES)
+    tx: Out(BYTES)
+
+    def __init__(self, fabric, contents):
+        self.board = FifoBoard(fabric, strobe=3, timeout=1 << 16, contents=contents)
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.board = self.board
+        m.submodules.chip = chip = Chip245(self.board)
+        wiring.connect(m, wiring.flipped(self.rx), chip.back)
+        wiring.connect(m, chip.there, wiring.flipped(self.tx))
+        return m
+
+
+def test_a_whole_board_behind_a_parallel_fifo():
+    """Asked and run by the host's own session, with the network inside: golden."""
+    network, tiny = dense(8), Fabric.preset("tiny")
+    spikes = (np.random.default_rng(5).random((1, 6, 20)) < 0.4).astype(np.uint8)
+    inside = baked(place(network, tiny), list(network.population))
+    board = EngineBoard(open_engine(Board245(tiny, inside), "amaranth"))
+    with Device(session(LocalLine(board), interval=0.5)) as device:
+        device.assume(network, watch=list(network.population))
+        run, trace = device.run(spikes), golden.run(network, spikes)
+        np.testing.assert_array_equal(device.peek("out"), trace.state["out"].v[-1])
+    for name in network.population:
+        np.testing.assert_array_equal(run.spikes[name], trace.spikes[name])

@@ -247,3 +247,33 @@ def test_the_top_fits_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "set_io tx_0__io 9" in plan.files["top.pcf"] or "uart_0__tx" in plan.files["top.pcf"]
     with pytest.raises(ValueError, match=r"5e\+06 baud cannot be made of 1.2e\+07 Hz: a bit takes 2.4 clocks"):
         Top(TINY, 12e6, 5e6)
+
+
+def test_a_board_by_name() -> None:
+    """``aerloom virtual BOARD`` prints the path of its terminal, and ends in silence."""
+    command = [sys.executable, "-m", "aerloom.host.cli", "virtual"]
+    none = subprocess.run([*command, "ulx4s"], capture_output=True, text=True)
+    assert none.returncode == 2 and "no board and no Fabric is called 'ulx4s'" in none.stderr
+    process = subprocess.Popen([*command, "ice40-hx8k", "--engine", "amaranth"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout and os.path.exists(process.stdout.readline().strip())
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    assert process.communicate(timeout=20) == ("", "") and process.returncode == 0
+
+
+@pytest.mark.full
+def test_a_board_with_a_network_inside(tmp_path: Path) -> None:
+    net = network()
+    net.save(tmp_path / "net.npz")
+    (tmp_path / "sizes.json").write_text(SIZES)
+    process = subprocess.Popen([sys.executable, "-m", "aerloom.host.cli", "virtual", str(tmp_path / "sizes.json"), "--bake",
+                                str(tmp_path / "net.npz"), "--engine", "amaranth"], stdout=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    assert process.stdout
+    with Device(connect(TINY, process.stdout.readline().strip(), patience=60)) as device:
+        device.assume(net, watch=list(net.population))
+        run, trace = device.run(spikes(1)), golden.run(net, spikes(1))
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait()
+    for name in net.population:
+        np.testing.assert_array_equal(run.spikes[name], trace.spikes[name])

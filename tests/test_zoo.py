@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aerloom.host import encode
-from aerloom.host.compare import CHUNK, accuracy
+from aerloom.host.dataset import pieces
+from aerloom.host.jobs import Workers
+from aerloom.host.measure import accuracy
 from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError
 from aerloom.models.quantize import find_scale, quantize
@@ -46,12 +47,7 @@ def measured(name, bits, count=None):
     """Accuracy by golden on the first test samples, encoded as the command line does."""
     network = zoo.load(name)
     values, labels = (a[:count] for a in zoo.samples(name, MNIST))
-
-    def chunks():
-        for seed, n in enumerate(range(0, len(values), CHUNK)):
-            yield encode.encode(values=values[n : n + CHUNK], seed=seed, **zoo.encoding(network)), labels[n : n + CHUNK]
-
-    return accuracy(quantize(network, bits).network, chunks)
+    return accuracy(quantize(network, bits).network, pieces(values, labels), Workers())
 
 
 @pytest.mark.parametrize("bits, least", [(8, 0.97), (2, 0.95)])

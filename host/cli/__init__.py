@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from ...models.errors import AerloomError, AerloomWarning
-from . import boards, networks, run, verify
+from . import boards, explore, fit, networks, run, verify
 from .common import console
 
 app = typer.Typer(
@@ -30,12 +30,14 @@ app.command(name="zoo")(networks.list_zoo)
 app.command(name="quantize")(networks.quantize_)
 app.command()(networks.sweep)
 app.command()(networks.report)
-app.command()(run.fit)
+app.command()(fit.fit)
+app.command()(explore.explore)
 app.command()(verify.sim)
 app.command()(run.run)
 app.command()(boards.boards)
 app.command()(boards.build)
 app.command()(boards.flash)
+app.command()(boards.virtual)
 
 
 def main() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import dataclasses
 import io
 import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,20 +18,16 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ...models.contents import EMPTY, baked
 from ...models.errors import AerloomError
-from ...models.fabric import Fabric
+from ...models.fabric import PRESETS, Fabric
+from ...models.fabrics import named, write
 from ...models.network import write_whole
-from .common import AsJson, Bits, NetworkName, console, get_integer, get_network, show, table
+from ...models.place import place
+from ..tools import tools
+from .common import AsJson, Bits, Engine, NetworkName, console, get_integer, get_network, show, table
 
 BoardName = Annotated[str, typer.Option("--board", help="Name of a board: see `aerloom boards`.")]
-
-
-def tools() -> Any:
-    """What knows boards; raises :class:`AerloomError` where that part is not installed."""
-    entries = importlib.metadata.entry_points(group="aerloom.tools", name="boards")
-    if not entries:
-        raise AerloomError("boards need the whole of aerloom: pip install 'aerloom[boards]'")
-    return next(iter(entries)).load()
 
 
 def boards(as_json: AsJson = False) -> None:
@@ -36,7 +35,7 @@ def boards(as_json: AsJson = False) -> None:
     rows = table("boards, and what fits on each at once", "board", "lanes", "neurons", "8-bit weights", "or 4-bit", "MHz",
                  "")
     rows.columns[0].no_wrap = True
-    answer = tools().listing()
+    answer = tools("boards").listing()
     for b in answer:
         remark = "" if b["fits"] else "no room yet"
         lanes = f"{b['cores']} × {b['lanes']}" if b["cores"] > 1 else str(b["lanes"])
@@ -51,27 +50,57 @@ def build(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the bitstream, its report and its logs.")],
     bits: Bits = 8,
     fabric: Annotated[str | None, typer.Option(
-        help="Size of the chip: a preset; by default the board's own, made larger where the network needs it.")] = None,
+        help="Size of the chip: a preset, or a JSON file; by default the board's own, made larger where the network needs "
+             "it.")] = None,
     clock: Annotated[float | None, typer.Option(help="MHz; by default as fast as timing allows.")] = None,
     baud: Annotated[int | None, typer.Option(help="Of the serial line, bits per second.")] = None,
     seed: Annotated[int, typer.Option(help="Of placement: another one may be a little faster or slower.")] = 1,
+    bake: Annotated[bool, typer.Option("--bake", help="With the network inside, for a board that nobody loads.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a bitstream whose chip takes the network, and any other one that fits it."""
-    own = tools()
+    own = tools("boards")
     integer = get_integer(get_network(network), bits)
-    found = own.fit(integer, board, Fabric.preset(fabric) if fabric else None)
+    found = own.fit(integer, board, named(fabric) if fabric else None)
     if not found["fits"]:
         raise AerloomError(f"{network} does not fit on {board}: {'; '.join(found['problems'])}")
     chip = Fabric(**found["fabric"])
+    steps = integer.meta.get("encoding", {}).get("steps", 0)
+    contents = baked(place(integer, chip), steps=steps) if bake else EMPTY
     with _steps(f"{chip.name} for {board}") as told:
-        made = own.build(board, chip, output, clock=clock and clock * 1e6, baud=baud, seed=seed, told=told)
+        made = own.build(board, chip, output, clock=clock and clock * 1e6, baud=baud, seed=seed, contents=contents,
+                         told=told)
+    write(chip, output / "fabric.json")
     if made["fmax"] is not None:
         utilisation(output / "utilisation.png", made, json.loads((output / "floor.json").read_text()))
     show(made | {"output": str(output)}, as_json, *_tables(made, output))
     if not as_json and made["bitstream"]:
         line = own.flash_board(board, output / made["bitstream"], only_tell=True)
         console.print(f"Load it with: [bold]aerloom flash {output} --board {board}[/] ({escape(' '.join(line))})")
+
+
+def virtual(
+    target: Annotated[str, typer.Argument(
+        metavar="BOARD", help="A board, a Fabric's preset, or a Fabric in JSON, as `aerloom build` writes one.")],
+    bake: Annotated[str | None, typer.Option(metavar="NETWORK", help="A network that is inside from the start.")] = None,
+    bits: Bits = 8,
+    uart: Annotated[bool, typer.Option("--uart", help="Simulate every bit on the wire, 30 times slower.")] = False,
+    engine: Engine = "compiled",
+) -> None:
+    """Simulate a board behind a pseudo-terminal, and print its path: `aerloom run --on PATH`. Ends with Ctrl-C."""
+    listed = {b["board"]: b["sizes"] for b in tools("boards").listing()}
+    if target not in (*listed, *PRESETS) and not target.endswith(".json"):
+        raise AerloomError(f"no board and no Fabric is called {target!r}; aerloom boards lists the boards")
+    chosen = Fabric(**listed[target]) if target in listed else named(target)
+    options = ["--fabric", json.dumps(dataclasses.asdict(chosen)), "--engine", engine, *(["--uart"] if uart else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        if bake is not None:
+            get_integer(get_network(bake), bits).save(inside := Path(folder) / "network.npz")
+            options += ["--bake", str(inside)]
+        process = subprocess.Popen([sys.executable, "-m", "aerloom.sim.virtual", *options])
+        while True:
+            with suppress(KeyboardInterrupt):  # it gets Ctrl-C too, and ends in its own way
+                raise typer.Exit(process.wait())
 
 
 def flash(
@@ -88,7 +117,7 @@ def flash(
     if not (board := board or made.get("board")):
         raise AerloomError(f"{path} does not say which board it is for; tell it with --board")
     bitstream = path / made.get("bitstream", "bitstream") if path.is_dir() else path
-    line = tools().flash_board(board, bitstream)
+    line = tools("boards").flash_board(board, bitstream)
     show({"board": board, "command": line}, as_json)
     if not as_json:
         console.print(f"{board} runs {bitstream.name} ({escape(' '.join(line))})")
@@ -123,6 +152,8 @@ def _tables(made: dict[str, Any], output: Path) -> Iterator[Any]:
     if made["fmax"]:
         rows.add_row("timing allows", f"{made['fmax'] / 1e6:.4g} MHz", "", f"{made['slack_ns']:.1f} ns to spare")
     rows.add_row("synaptic operations", f"{made['synaptic_operations_per_second'] / 1e6:,.0f} M/s at most", "", "")
+    if made["baked"]:
+        rows.add_row("holds", "the network, from the start", "", "")
     rows.add_row("serial line", f"{made['baud']:,} baud", "", "")
     rows.add_row("files", str(output), "", "")
     yield rows

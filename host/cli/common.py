@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -21,7 +20,6 @@ from ...models.fabric import PRESETS
 from ...models.load import load
 from ...models.network import Network
 from ...models.quantize import quantize
-from .. import encode
 
 console = Console(stderr=True)  # stdout is for answers alone, so that --json can be piped
 
@@ -34,10 +32,13 @@ Data = Annotated[Path | None, typer.Option(help="Folder of the test data, where 
 SampleFile = Annotated[Path | None, typer.Option(
     "--samples", help="`.npz` for a network of your own: `labels` (n,), and `spikes` (n, steps, neurons) in whole "
     "numbers or `values` (n, inputs) that the network's own encoder takes.")]
-FabricName = Annotated[str, typer.Option("--fabric", help=f"Size of the chip: {', '.join(PRESETS)}.")]
+FabricName = Annotated[str, typer.Option("--fabric", help=f"Size of the chip: {', '.join(PRESETS)}, or a JSON file.")]
 Cores = Annotated[int | None, typer.Option(help="Cores to spread the network over; all of the Fabric's by default.")]
 Engine = Annotated[str, typer.Option(help="Simulator: compiled (fast), amaranth, cocotb or icarus.")]
 Images = Annotated[int, typer.Option(min=1, help="Number of test samples.")]
+Jobs = Annotated[int | None, typer.Option(help="Processes; as many as this computer has cores by default.")]
+Scheduler = Annotated[str | None, typer.Option(
+    help="Address of a Dask scheduler, tcp://host:port, whose workers do the work (needs aerloom[cluster]).")]
 ImageLimit = Annotated[int | None, typer.Option("--images", min=1, help="Measure on so many samples; all by default.")]
 SemanticsName = Annotated[str | None, typer.Option(
     help="Framework whose rules the neurons follow: snntorch, norse, spikingjelly, sinabs, rockpool, lava, nengo, spyx, or "
@@ -83,19 +84,12 @@ def get_samples(network: Network, data: Path | None, count: int | None, file: Pa
     return values[:count], labels[:count]
 
 
-def spikes_of(network: Network, values: NDArray[Any], seed: int = 0) -> NDArray[np.uint8]:
-    """Samples as the network's own encoder makes spikes of them; whole numbers are spikes already."""
-    if values.dtype.kind in "bui":
-        return values
-    options = zoo.encoding(network)
-    name, steps = options.pop("name"), options.pop("steps")
-    return encode.encode(name, values, steps, **(({"seed": seed} if name == "rate" else {}) | options))
-
-
-def chunks(network: Network, values: NDArray[Any], labels: NDArray[Any], size: int) -> Iterator[tuple[Any, Any]]:
-    """Spikes and labels of so many samples at a time, each with its own seed."""
-    for seed, n in enumerate(range(0, len(values), size)):
-        yield spikes_of(network, values[n : n + size], seed), labels[n : n + size]
+def numbers(option: str, text: str) -> list[int]:
+    """The numbers of an option that takes several, with commas between."""
+    try:
+        return [int(n) for n in text.split(",")]
+    except ValueError:
+        raise AerloomError(f"{option} must be numbers with commas between, as 2,4,8, not {text!r}") from None
 
 
 def changes_of(settings: list[str] | None) -> dict[str, Any]:

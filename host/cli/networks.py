@@ -14,32 +14,38 @@ from rich.markup import escape
 from ...models import zoo
 from ...models.build import taken
 from ...models.convert import convert
+from ...models.early import Exit
 from ...models.errors import AerloomError
+from ...models.fabrics import named
 from ...models.load import check as check_
 from ...models.load import load
-from ...models.metrics import metrics
+from ...models.place import place
 from ...models.quantize import quantize
-from ..compare import CHUNK, accuracy
+from ..dataset import CHUNK, pieces, spikes_of
+from ..jobs import Workers
+from ..measure import accuracies, accuracy, costs, early, latency
 from .common import (
     AsJson,
     Bits,
     Changes,
+    Cores,
     Data,
     ImageLimit,
+    Jobs,
     NetworkName,
     PerPopulation,
     SampleFile,
+    Scheduler,
     SemanticsName,
     changes_of,
-    chunks,
     console,
     get_network,
     get_samples,
+    numbers,
     percent,
     progress,
     read_arrays,
     show,
-    spikes_of,
     table,
 )
 
@@ -170,10 +176,13 @@ def quantize_(
     data: Data = None,
     samples: SampleFile = None,
     images: ImageLimit = None,
+    jobs: Jobs = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a trained network into integers and say what that cost."""
     exact = get_network(network)
+    workers = Workers(jobs, scheduler)
     report_on = samples is not None or (
         exact.meta.get("name") in zoo.NAMES and (data is not None or exact.meta["name"] != "mnist"))
     options: dict[str, Any] = {"per_neuron": not per_population, "state_bits": state_bits or None, "rounding": rounding}
@@ -183,7 +192,7 @@ def quantize_(
         made = quantize(exact, bits, calibration=some, labels=labels[:CHUNK], **options)
         for kind, net in (("float", exact), ("golden", made.network)):
             with progress(f"accuracy, {kind}", len(values)) as report:
-                made.report.accuracy[kind] = accuracy(net, lambda: chunks(exact, values, labels, CHUNK), report)
+                made.report.accuracy[kind] = accuracy(net, pieces(values, labels), workers, report)
     else:
         made = quantize(exact, bits, **options)
     if output is not None:
@@ -215,28 +224,23 @@ def sweep(
     data: Data = None,
     samples: SampleFile = None,
     images: ImageLimit = None,
+    jobs: Jobs = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the accuracy of a network at several widths of its weights, and draw it."""
     from ..picture import curves
 
-    exact = get_network(network)
-    try:
-        widths = [int(b) for b in bits.split(",")]
-    except ValueError:
-        raise AerloomError(f"--bits must be numbers with commas between, as 2,4,8, not {bits!r}") from None
+    exact, widths, workers = get_network(network), numbers("--bits", bits), Workers(jobs, scheduler)
     values, labels = get_samples(exact, data, images, samples)
-    answer: dict[str, Any] = {"network": network, "images": len(labels), "bits": widths, "picture": str(picture)}
-    with progress("widths", 2 * len(widths) + 1) as report:
-        answer["float"] = accuracy(exact, lambda: chunks(exact, values, labels, CHUNK))
-        report(done := 1)
-        for kind in ("neuron", "population"):
-            answer[kind] = []
-            for width in widths:
-                made = quantize(exact, width, per_neuron=kind == "neuron")
-                answer[kind].append(accuracy(made.network, lambda: chunks(exact, values, labels, CHUNK)))
-                report(done := done + 1)
-    curves(picture, widths, {f"one scale per {k}": answer[k] for k in ("neuron", "population")}, level=answer["float"],
+    kinds = ("neuron", "population")
+    networks = [exact, *(quantize(exact, width, per_neuron=kind == "neuron").network for kind in kinds for width in widths)]
+    with progress("samples", len(networks) * len(labels)) as report:
+        found = accuracies(networks, pieces(values, labels), workers, report)
+    curve = {kind: found[1 + n * len(widths) :][: len(widths)] for n, kind in enumerate(kinds)}
+    answer: dict[str, Any] = {"network": network, "images": len(labels), "bits": widths, "picture": str(picture),
+                              "float": found[0], **curve}
+    curves(picture, widths, {f"one scale per {k}": v for k, v in curve.items()}, level=found[0],
            title=f"{network}: accuracy over the width of weights", across="bits of a weight")
     rows = table(f"{network}: accuracy on {len(labels):,} samples", "bits", "a scale per neuron", "per population")
     rows.add_row("float", percent(answer["float"]), "")
@@ -251,16 +255,35 @@ def report(
     data: Data = None,
     samples: SampleFile = None,
     images: ImageLimit = 500,
+    exits: Annotated[str | None, typer.Option("--early", help="Also leave samples early: decided (when no other class can "
+                                              "catch up: the same answers), or at a lead of so many spikes.")] = None,
+    fabric: Annotated[str | None, typer.Option(help="Also the clock cycles on a chip of this Fabric: a preset, or a JSON "
+                                               "file.")] = None,
+    cores: Cores = None,
+    jobs: Jobs = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """What a network costs to run, by the definitions of NeuroBench, and its accuracy."""
-    exact = get_network(network)
+    exact, workers = get_network(network), Workers(jobs, scheduler)
     integer = exact if exact.is_integer or bits == 0 else quantize(exact, bits).network
     values, labels = get_samples(exact, data, images, samples)
-    spikes = spikes_of(exact, values)
-    answer = {"network": network, "samples": len(labels), "weight_bits": integer.meta.get("weight_bits"),
-              **metrics(integer, spikes),
-              "accuracy": accuracy(integer, lambda: iter([(spikes, labels)]))}
+    when = int(exits) if exits and exits.isdecimal() else exits
+    if when is not None:
+        Exit(integer, 1, when)  # raises where it makes no sense
+    with progress("samples", len(labels)) as told:
+        found = costs(integer, pieces(values, labels), workers, told)
+    answer = {"network": network, "samples": len(labels), "weight_bits": integer.meta.get("weight_bits"), **found}
+    if when is not None:
+        with progress("samples, left early", len(labels)) as told:
+            (answer["early"],) = early(integer, pieces(values, labels), [when], workers, told)
+    if fabric is not None:
+        placement = place(integer, named(fabric), cores)
+        with progress("samples on the chip", len(labels)) as told:
+            whole, left = latency(placement, pieces(values, labels), [] if when is None else [when], workers, told)
+        answer["cycles"] = {"fabric": fabric, "mean": whole.mean(), "least": int(whole.min()), "most": int(whole.max())}
+        if when is not None:
+            answer["early"]["cycles"] = left[0].mean()
     operations = answer["synaptic_operations"]
     rows = table(f"{network} on {len(labels):,} samples (NeuroBench)", "", "")
     rows.show_header = False
@@ -270,4 +293,12 @@ def report(
     rows.add_row("activation sparsity", percent(answer["activation_sparsity"]))
     for name in ("effective_acs", "effective_macs", "dense"):
         rows.add_row(f"synaptic operations per sample, {name}", f"{operations[name]:,.0f}")
+    if when is not None:
+        rows.add_row(f"accuracy, left early ({when})", percent(answer["early"]["accuracy"]))
+        rows.add_row("steps that are run", f"{answer['early']['steps']:.1f}")
+    if fabric is not None:
+        said = answer["cycles"]
+        rows.add_row(f"clock cycles on {fabric}", f"{said['mean']:,.0f} ({said['least']:,} … {said['most']:,})")
+        if when is not None:
+            rows.add_row("clock cycles, left early", f"{answer['early']['cycles']:,.0f}")
     show(answer, as_json, rows)

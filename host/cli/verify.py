@@ -10,11 +10,13 @@ import typer
 
 from ...models import zoo
 from ...models.errors import AerloomError
-from ...models.fabric import Fabric
+from ...models.fabrics import named
 from ...models.network import Network
 from ...models.place import place
-from ..compare import compare
+from ..compare import compare_all
+from ..dataset import pieces
 from ..device import connect
+from ..jobs import Workers
 from .common import (
     AsJson,
     Bits,
@@ -23,8 +25,10 @@ from .common import (
     Engine,
     FabricName,
     Images,
+    Jobs,
     NetworkName,
     SampleFile,
+    Scheduler,
     console,
     get_integer,
     get_network,
@@ -32,9 +36,10 @@ from .common import (
     percent,
     progress,
     show,
-    spikes_of,
     table,
 )
+
+PIECE = 25  #: samples that a worker takes at a time
 
 
 def demo(
@@ -49,7 +54,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """From a trained network to spikes out of a cycle-accurate chip, on real images, with every link checked."""
-    _verify(zoo.load(network), network, images, bits, fabric, cores, data, None, engine, picture, as_json)
+    _verify(zoo.load(network), network, images, bits, fabric, cores, data, None, engine, Workers(), picture, as_json)
 
 
 def sim(
@@ -61,20 +66,23 @@ def sim(
     data: Data = None,
     samples: SampleFile = None,
     engine: Engine = "compiled",
+    jobs: Jobs = None,
+    scheduler: Scheduler = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the spikes of the first sample there.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate a network on its test data, and compare every spike and membrane with the golden model."""
-    _verify(get_network(network), network, images, bits, fabric, cores, data, samples, engine, picture, as_json)
+    _verify(get_network(network), network, images, bits, fabric, cores, data, samples, engine, Workers(jobs, scheduler),
+            picture, as_json)
 
 
 def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, cores: int | None, data: Path | None,
-            samples: Path | None, engine: str, picture: Path | None, as_json: bool) -> None:
+            samples: Path | None, engine: str, workers: Workers, picture: Path | None, as_json: bool) -> None:
     began = time.perf_counter()
     values, labels = get_samples(exact, data, images, samples)
     integer = get_integer(exact, bits)
-    spikes = spikes_of(exact, values)
-    place(integer, Fabric.preset(fabric), cores)  # says what does not fit before anything is built
+    data_in_pieces = pieces(values, labels, max(1, min(PIECE, len(values) // 8)))
+    place(integer, named(fabric), cores)  # says what does not fit before anything is built
     with console.status(f"building the simulator of Fabric {fabric} (cached for the next time)"):
         device = connect("sim", fabric, engine=engine)
     built = time.perf_counter() - began
@@ -82,9 +90,9 @@ def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, core
         with console.status("loading weights and tables over the chip's input"):
             placement = device.load(integer, watch=list(integer.population), cores=cores)
         with progress("samples on the chip", len(values)) as report:
-            answer, first, cycles = compare(
-                device, spikes, labels, exact=None if exact.is_integer else exact, progress=report
-            )
+            answer, first, cycles = compare_all(
+                device, data_in_pieces, engine=engine, exact=None if exact.is_integer else exact, cores=cores,
+                workers=workers, progress=report)
     if picture is not None:
         from ..picture import raster
 
@@ -104,9 +112,9 @@ def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, core
     rows = table(f"{name} on Fabric {fabric}: {answer.images} images", "", "")
     rows.show_header = False
     for what, value in (
-        ("accuracy, floating point", percent(answer.accuracy_float)),
-        (f"accuracy, golden model ({fields['weight_bits']} bits)", percent(answer.accuracy_golden)),
-        ("accuracy, chip", percent(answer.accuracy_chip)),
+        ("accuracy, floating point", percent(answer.accuracy("float"))),
+        (f"accuracy, golden model ({fields['weight_bits']} bits)", percent(answer.accuracy("golden"))),
+        ("accuracy, chip", percent(answer.accuracy("chip"))),
         ("mismatches of golden and chip", f"{answer.mismatches:,}"),
         ("clock cycles per inference", f"{answer.cycles_per_inference:,.0f}"),
         ("synaptic operations per inference", f"{answer.synaptic_ops_per_inference:,.0f}"),

@@ -1,0 +1,126 @@
+"""The table of boards: accuracy, size, clock and speed of networks on each, beside what others published.
+
+Accuracy is golden's on every test image, which a chip equals bit for bit; cycles are a simulated chip's, compared with
+golden as they are counted; sizes and clocks are those of place and route. Nothing here ran on silicon.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import aerloom
+from aerloom import Network
+from aerloom.boards.build import build
+from aerloom.boards.catalogue import find
+from aerloom.boards.fit import Fit, fit_on, speed
+from aerloom.host.dataset import pieces, spikes_of
+from aerloom.host.jobs import Workers
+from aerloom.host.measure import accuracy
+from aerloom.models import golden, zoo
+from aerloom.models.errors import AerloomError
+from aerloom.models.quantize import quantize
+
+NETWORKS = ("mnist",)
+BOARDS = ("ulx3s-85f", "ulx3s-25f", "tang-nano-20k", "ice40-hx8k", "icebreaker")
+BITS = (8, 4)  #: of a weight: the first of these in which a network fits on a board
+SIMULATED = 10  # images whose cycles are counted
+
+#: As published, on MNIST; accuracy, look-up tables (or logic cells), blocks of RAM, time of an inference.
+PUBLISHED = (
+    {"network": "Flexi-NeurA", "accuracy": 0.9723, "lut": 1623, "bram": 7, "microseconds": 1100.0},
+    {"network": "Spiker+", "accuracy": 0.9385, "lut": 7612, "bram": 18, "microseconds": 780.0},
+    {"network": "snn-fpga", "accuracy": None, "lut": 6358, "bram": 40.5, "microseconds": 520.0},
+)
+
+NOTES = (
+    "Accuracy: golden's on all test images, which the chip equals bit for bit. Cycles: of the simulated chip, the first "
+    f"{SIMULATED} images, every spike compared with golden. LUT … Fmax: placed and routed by open tools, link and all. "
+    "**Not run on silicon.** The rows of others are as they published them, on devices and at clocks of their own.",
+)
+
+
+def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards: Sequence[str] = BOARDS
+                 ) -> Iterator[dict[str, Any]]:
+    """Networks on boards: accuracy (golden), cycles (simulated), sizes and clocks (place and route); nothing on silicon.
+
+    Gives the table as it grows: a row takes as long as its bitstream, or no time once that is in the cache.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in networks:
+        exact = aerloom.Network.load(name) if Path(name).is_file() else zoo.load(name)
+        values, labels = zoo.samples("mnist" if Path(name).is_file() else name, data)
+        variants = {bits: quantize(exact, bits).network for bits in ((0,) if exact.is_integer else BITS)}
+        known: dict[int, float] = {}
+        for board in boards:
+            print(f"{name} on {board}", file=sys.stderr)
+            bits, found = chosen(exact, variants, board, values)
+            row: dict[str, Any] = {"network": name, "bits": bits, "board": board}
+            if bits not in known:
+                known[bits] = accuracy(variants[bits], pieces(values, labels), Workers())
+            row |= {"accuracy": known[bits], "images": len(labels)}
+            rows.append(row | ({"problem": "; ".join(found.problems)} if not found.fits
+                               else on_board(exact, variants[bits], found, values[:SIMULATED])))
+            yield {"rows": rows, "published": PUBLISHED, "table": markdown(rows)}
+
+
+def chosen(exact: Network, variants: dict[int, Network], board: str, values: Any) -> tuple[int, Fit]:
+    """The widest weights in which the network fits on the board, and how; if in none, the narrowest."""
+    for bits, network in variants.items():
+        found = fit_on(network, board, trace=golden.run(network, spikes_of(exact, values[:SIMULATED])))
+        if found.fits or bits == min(variants):
+            return bits, found
+    raise AssertionError("there is always one variant")
+
+
+def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[str, Any]:
+    """What came of building it, and of simulating the chip."""
+    board, spikes = find(found.board), spikes_of(exact, values)
+    with tempfile.TemporaryDirectory() as out:
+        try:
+            made = build(board, found.fabric, out, told=lambda step: print(f"  {step}", file=sys.stderr))
+        except AerloomError as e:
+            return {"problem": str(e).splitlines()[0]}
+    with aerloom.connect("sim", found.fabric) as device:
+        device.load(network, watch=list(network.population))
+        run, trace = device.run(spikes), golden.run(network, spikes)
+    mismatches = sum(int(np.sum(run.spikes[n] != trace.spikes[n])) for n in network.population)
+    cycles = run.cycles_per_sample
+    latency, per_second, bound = speed(cycles, made.clock, found.packets, made.baud)
+    return {"device": made.device, "fabric": made.fabric, "used": dataclasses.asdict(made.used), "fmax": made.fmax,
+            "clock": made.clock, "cycles": round(cycles, 1), "mismatches": mismatches, "simulated images": len(values),
+            "microseconds": 1e6 * cycles / made.clock, "latency with the link, s": latency,
+            "per second with the link": per_second, "bound": bound, "tools": made.tools}
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The rows as they are printed in a README."""
+    head = ("network, board", "weights", "accuracy", "LUT", "FF", "block RAM", "DSP", "Fmax", "clock", "cycles", "chip",
+            "with the link")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        bits = f"{row['bits']} bits" if row["bits"] else ""
+        first = [f"`{Path(row['network']).stem}`, {row['board']}", bits, percent(row["accuracy"])]
+        if "problem" in row:
+            lines.append("| " + " | ".join([*first, row["problem"].replace("|", "/")]) + " |" * (len(head) - 3))
+            continue
+        used = row["used"]
+        lines.append("| " + " | ".join([
+            *first, *(f"{used[name]:,}" for name in ("lut", "ff", "bram", "dsp")), f"{row['fmax'] / 1e6:.1f} MHz",
+            f"{row['clock'] / 1e6:.4g} MHz", f"{row['cycles']:,.0f}", f"{row['microseconds']:,.0f} µs",
+            f"{row['per second with the link']:,.0f}/s ({row['bound']})"]) + " |")
+    for other in PUBLISHED:
+        lines.append("| " + " | ".join([
+            f"{other['network']}, as published", "", percent(other["accuracy"]), f"{other['lut']:,}", "",
+            f"{other['bram']}", "", "", "", "", f"{other['microseconds']:,.0f} µs", ""]) + " |")
+    return "\n".join([*lines, "", *NOTES]) + "\n"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"

@@ -1,0 +1,509 @@
+"""The control of a chip, clock by clock, without any of its data: who waits for whom, and for how long.
+
+Each function here computes what one component of :mod:`aerloom.hdl` does in a clock with the valid and ready signals of its
+streams. Weights, sums and membranes are not there: which spikes there are is known beforehand. Two-register buffers
+(:class:`aerloom.hdl.stream.Buffer`) stand between components, so that within a clock their order does not matter; what
+crosses them is a packet in one integer. Compiled by numba where it is installed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.fabric import Kind
+from ..models.fast import compiled
+
+Ints = NDArray[np.int64]
+
+SPIKE, STEP, CREDIT = int(Kind.SPIKE), int(Kind.STEP), int(Kind.CREDIT)
+KEY, INDEX = 3, 13  #: first bits of a packet's key and index
+KEYS = (1 << INDEX - KEY) - 1
+LATE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits are the kind
+FETCH_FIRST, FIRST, CHOOSE, FETCH_MESSAGE, MESSAGE, FETCH_SWEEP, SWEEP, GRANT = range(8)  #: states of Schedule
+FETCH_STEP, OWE, PASS = 2, 3, 4  #: more states of Entrance
+FOREVER = 1 << 60
+
+
+class Plan(NamedTuple):
+    """What a placement puts into the tables; C cores, S slots, K keys, R routers, I inputs."""
+
+    sizes: Ints  #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes, and before its first group
+    first: Ints  #: (C, K) KEYS
+    projections: Ints  #: of a key
+    home: Ints  #: −1: it is not here; else its slot
+    target: Ints  #: (C, projections) slot of a projection
+    late: Ints
+    costs: Ints  #: where ``words`` has the rows that each index of the source walks over
+    words: Ints
+    key: Ints  #: (C, S) POPULATIONS
+    groups: Ints  #: of update_lanes neurons
+    tokens: Ints
+    tokens_first: Ints
+    credits: Ints
+    credits_first: Ints
+    sources: Ints  #: first and number of the keys in ``grants``
+    source_count: Ints
+    grants: Ints  #: (C, projections) SOURCES
+    part: Ints  #: (C, S) whose spikes
+    gates: Ints  #: (I, 2) credits, and credits at first
+    ports: Ints  #: (R,)
+    into: Ints  #: (R, 3) the buffer that a port hears; −1: the entrance
+    out: Ints  #: (R, 3) the buffer that it speaks into
+    entry: Ints  #: (C, 2) the router's buffer, and the core's own
+    exit: Ints  #: (C,)
+    listeners: Ints  #: (R, K) ROUTES
+    way_home: Ints
+
+
+class Spikes(NamedTuple):
+    """What is sent: by the host as packets, and in each step by each part as groups of so many spikes."""
+
+    host: Ints
+    steps: Ints  #: [1]: of a sample
+    group: Ints  #: (parts, steps + 1) where its groups begin
+    sizes: Ints
+    spike: Ints  #: (parts, steps + 1) where its spikes begin
+    indices: Ints
+
+
+class Buffers(NamedTuple):
+    """All of them: two registers each, and what comes and goes in this clock."""
+
+    valid: Ints
+    data: Ints
+    full: Ints
+    spare: Ints
+    came: Ints  #: a packet, or 0
+    goes: Ints
+
+
+class Cores(NamedTuple):
+    """Registers of the cores, ``(C,)`` or ``(C, …)``."""
+
+    key: Ints  # Lookup: packets, 0 if there is none; projections done
+    done: Ints
+    found: Ints
+    found_slot: Ints
+    found_at: Ints
+    visits: Ints  # Locate, a ring, and how many are in it
+    head: Ints
+    filled: Ints
+    clearing: Ints  # Walk
+    sweeping: Ints
+    waits: Ints
+    swept_slot: Ints
+    walked: Ints
+    under_way: Ints  # from Walk to Emit: a ring of slots + 1, and how many are in it
+    at: Ints
+    flying: Ints
+    state: Ints  # Schedule
+    slot: Ints
+    idle: Ints
+    ready: Ints
+    fresh: Ints
+    taken: Ints
+    tokens: Ints
+    credits: Ints
+    grant: Ints  # Creditor
+    granting: Ints
+    granted: Ints
+    busy: Ints  # Emit
+    sender: Ints
+    step: Ints
+    left: Ints
+    there: Ints
+    more: Ints
+    next_group: Ints
+    next_spike: Ints
+    last: Ints  # Merge
+    held: Ints
+    adding: Ints  #: clocks in which the lanes add
+
+
+class Routers(NamedTuple):
+    """Registers of the routers, ``(R, 3)``."""
+
+    packet: Ints
+    done: Ints
+    last: Ints
+    held: Ints
+
+
+@compiled
+def turn(offers: int, last: int, held: int, inputs: int) -> int:
+    """Computes :class:`aerloom.hdl.stream.Merge`: whose turn it is, of those whose bit is set in ``offers``."""
+    if not held:
+        for d in range(1, inputs):
+            n = last + d - inputs if last + d >= inputs else last + d
+            if offers >> n & 1:
+                return n
+    return last
+
+
+@compiled
+def buffers(b: Any) -> int:
+    """The clock edge of all buffers; how many packets moved."""
+    moved = 0
+    for n in range(len(b.valid)):
+        moved += (b.came[n] != 0 and not b.full[n]) or (b.goes[n] and b.valid[n])
+        if not b.valid[n] or b.goes[n]:
+            if b.full[n]:
+                b.data[n], b.valid[n] = b.spare[n], 1
+            else:
+                b.data[n], b.valid[n] = b.came[n], b.came[n] != 0
+            b.full[n] = 0
+        elif b.came[n] and not b.full[n]:
+            b.spare[n], b.full[n] = b.came[n], 1
+        b.came[n] = b.goes[n] = 0
+    return moved
+
+
+@compiled
+def route(n: int, p: Any, b: Any, r: Any, entering: int) -> int:
+    """Computes :class:`aerloom.hdl.router.Router`; 1 if the packet ``entering`` at port 0 of the root is taken, and 2 more
+    if one leaves."""
+    ports, taken = p.ports[n], 0
+    wants = 0  # three bits of ports for each input
+    for i in range(ports):
+        packet = r.packet[n, i]
+        if packet:
+            key = packet >> KEY & KEYS
+            mask = 1 << p.way_home[n, key] if packet & 7 == CREDIT else p.listeners[n, key]
+            wants |= (mask & ~r.done[n, i]) << 3 * i
+    for o in range(ports):
+        offers = 0
+        for i in range(ports):
+            offers |= (wants >> 3 * i + o & 1) << i
+        who = turn(offers, r.last[n, o], r.held[n, o], ports)
+        at, valid = p.out[n, o], offers >> who & 1
+        if valid and not b.full[at]:
+            b.came[at] = r.packet[n, who]
+            wants &= ~(1 << 3 * who + o)
+            r.done[n, who] |= 1 << o
+        r.held[n, o], r.last[n, o] = valid and b.full[at], who
+    for i in range(ports):
+        if not wants >> 3 * i & 7:  # every port has it
+            source = p.into[n, i]
+            r.done[n, i] = 0
+            taken |= 2 * (r.packet[n, i] != 0)
+            if source >= 0:
+                b.goes[source] = 1
+                r.packet[n, i] = b.data[source] if b.valid[source] else 0
+            else:
+                r.packet[n, i] = entering
+                taken |= 1
+    return taken
+
+
+@compiled
+def walk(c: int, p: Any, s: Any, visit: int) -> int:
+    """Computes :class:`aerloom.hdl.walk.Walk`; 1 if the visit is taken in this clock, and 2 more if a sweep begins."""
+    if s.clearing[c]:
+        s.clearing[c] -= 1
+        return 0
+    if s.sweeping[c]:
+        if s.waits[c]:
+            s.waits[c] -= 1
+            return 0
+        s.sweeping[c] -= 1
+        if not s.sweeping[c]:
+            at = s.at[c] - 1 if s.at[c] else s.under_way.shape[1] - 1
+            s.under_way[c, at] = s.swept_slot[c] + 1
+            s.flying[c] += 1
+        return 0
+    if s.state[c] == SWEEP and not s.walked[c]:
+        return 2
+    if not visit:
+        return 0
+    kind = visit & 7
+    if kind == SPIKE:
+        words = visit >> WORDS
+        if not words or (visit >> LATE & 1 and s.fresh[c, visit >> SLOT & 0xFFF]):
+            return 1
+        s.adding[c] += 1
+        s.walked[c] += 1
+        if s.walked[c] < words:
+            return 0
+        s.walked[c] = 0
+    return 1
+
+
+@compiled
+def lookup(c: int, p: Any, b: Any, s: Any, moves: int) -> int:
+    """Computes :class:`aerloom.hdl.lookup.Lookup`; whether it found something. ``moves``: what it found before is taken."""
+    packet = s.key[c]
+    key, is_credit = packet >> KEY & KEYS, packet & 7 == CREDIT
+    some = p.home[c, key] >= 0 if is_credit else p.projections[c, key] > 0
+    k_moves = packet != 0 and (not s.found[c] or moves or not some)
+    k_last = is_credit or not some or s.done[c] + 1 == p.projections[c, key]
+    if moves:
+        s.found[c] = 0
+    if k_moves:
+        if some:
+            s.found[c], s.found_slot[c], s.found_at[c] = packet, p.home[c, key], p.first[c, key] + s.done[c]
+        s.done[c] = 0 if k_last else s.done[c] + 1
+    if packet == 0 or (k_moves and k_last):
+        at = p.entry[c, 1]
+        b.goes[at] = 1
+        s.key[c] = b.data[at] if b.valid[at] else 0
+    return k_moves
+
+
+@compiled
+def visit_of(c: int, p: Any, s: Any) -> int:
+    """Computes :class:`aerloom.hdl.locate.Locate` for what Lookup found."""
+    packet = s.found[c]
+    if packet == 0:
+        return 0
+    kind = packet & 7
+    if kind == CREDIT:
+        return kind | s.found_slot[c] << SLOT
+    at = s.found_at[c]
+    words = p.words[p.costs[c, at] + (packet >> INDEX)] if kind == SPIKE else 0
+    return int(kind | p.late[c, at] << LATE | p.target[c, at] << SLOT | words << WORDS)
+
+
+@compiled
+def schedule(c: int, p: Any, e: Any, s: Any, sweeps: int, jobs_ready: int, grants_ready: int) -> int:
+    """Computes :class:`aerloom.hdl.schedule.Schedule`, but for what comes in; 1 if it starts a message, 2 for grants."""
+    slots, state, slot = p.sizes[0], s.state[c], s.slot[c]
+    if state == FETCH_FIRST:
+        s.state[c] = FIRST
+    elif state == FIRST:
+        s.tokens[c, slot] += p.tokens_first[c, slot] - 1
+        s.credits[c, slot] += p.credits_first[c, slot] - 1
+        s.slot[c] = slot + 1 if slot + 1 < slots else 0
+        s.state[c] = FETCH_FIRST if slot + 1 < slots else CHOOSE
+    elif state == CHOOSE:
+        for n in range(slots):
+            if jobs_ready and s.credits[c, n] == 0 and s.ready[c, n]:
+                s.slot[c], s.state[c] = n, FETCH_MESSAGE
+                return 0
+        for n in range(slots):
+            if s.tokens[c, n] == 0 and s.idle[c, n]:
+                s.slot[c], s.state[c] = n, FETCH_SWEEP
+                return 0
+    elif state == FETCH_MESSAGE:
+        s.state[c] = MESSAGE
+    elif state == MESSAGE:
+        if jobs_ready:
+            s.credits[c, slot] += p.credits[c, slot]
+            s.ready[c, slot] = 0
+            s.state[c] = CHOOSE
+            return 1
+    elif state == FETCH_SWEEP:
+        s.state[c] = SWEEP
+    elif state == SWEEP:
+        if sweeps:
+            s.tokens[c, slot] += p.tokens[c, slot]
+            s.taken[c, slot] += 1
+            over = s.taken[c, slot] == e.steps[0]
+            if over:
+                s.taken[c, slot] = 0
+            s.fresh[c, slot] = over
+            s.idle[c, slot] = 0
+            s.sweeping[c], s.swept_slot[c], s.waits[c] = p.groups[c, slot], slot, p.sizes[4]
+            s.state[c] = GRANT
+    elif grants_ready:
+        s.state[c] = CHOOSE
+        return 2
+    return 0
+
+
+@compiled
+def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
+    """Computes the sending half of :class:`aerloom.hdl.emit.Emit`; a slot + 1 if all of its message is sent, else −1 if
+    it reads on."""
+    sent = 0
+    more, there = s.more[c], s.there[c]
+    take = there and (more == 0 or (taken and more == 1))
+    if more and taken:
+        s.more[c] -= 1
+        s.next_spike[c] += 1
+    elif taken:
+        sent = s.sender[c] + 1
+        s.busy[c] = 0
+    if take:
+        s.more[c] = e.sizes[s.next_group[c]]
+        s.next_group[c] += 1
+    if take or (not there and s.left[c]):
+        sent = sent or -1
+        s.there[c] = s.left[c] != 0
+        if s.left[c]:
+            s.left[c] -= 1
+    if job >= 0:
+        part, step = p.part[c, job], s.step[c, job]
+        s.busy[c], s.sender[c] = 1, job
+        s.next_group[c], s.next_spike[c] = e.group[part, step], e.spike[part, step]
+        s.left[c] = e.group[part, step + 1] - e.group[part, step]
+        s.step[c, job] += 1
+    return sent
+
+
+@compiled
+def creditor(c: int, p: Any, s: Any, taken: int, slot: int) -> int:
+    """Computes :class:`aerloom.hdl.emit.Creditor`; whether it has a new credit. ``slot``: whose sources are to have some,
+    or −1."""
+    more = False
+    if not s.grant[c] or taken:
+        s.grant[c] = 0
+        more = s.granting[c] != 0
+        if more:
+            s.grant[c] = CREDIT | p.grants[c, s.granted[c]] << KEY
+            s.granted[c] += 1
+            s.granting[c] -= 1
+    if slot >= 0:
+        s.granted[c], s.granting[c] = p.sources[c, slot], p.source_count[c, slot]
+    return more
+
+
+@compiled
+def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
+    """Computes :class:`aerloom.hdl.core.Core`; whether anything happens but rows that are counted."""
+    # what leaves: Emit, Creditor, Merge
+    more = s.more[c]
+    sends = more != 0 or (s.busy[c] and s.left[c] == 0 and not s.there[c])
+    who = turn((sends != 0) | (s.grant[c] != 0) << 1, s.last[c], s.held[c], 3)
+    valid = sends if who == 0 else s.grant[c] != 0 if who == 1 else False
+    free = not b.full[p.exit[c]]
+    if valid and free:
+        key = p.key[c, s.sender[c]] << KEY
+        b.came[p.exit[c]] = (s.grant[c] if who else
+                             SPIKE | key | e.indices[s.next_spike[c]] << INDEX if more else STEP | key)
+    s.held[c], s.last[c] = valid and not free, who
+
+    # what comes in: from the walk back to the entry
+    visit, slot = s.visits[c, s.head[c]], s.slot[c]
+    walks = walk(c, p, s, visit)
+    moves = not visit or walks & 1
+    happens = s.flying[c] != 0 or (moves and (s.filled[c] or s.found[c]))
+    if moves:
+        came = visit_of(c, p, s)
+        s.visits[c, s.head[c]] = came
+        s.filled[c] += (came != 0) - (visit != 0)
+        s.head[c] = s.head[c] + 1 if s.head[c] + 1 < s.visits.shape[1] else 0
+    happens |= lookup(c, p, b, s, moves)
+
+    # steps
+    state = s.state[c]
+    jobs_ready, grants_ready = not s.busy[c], s.granting[c] == 0
+    started = schedule(c, p, e, s, walks & 2, jobs_ready, grants_ready)
+    sent = emit(c, p, e, s, valid and free and who == 0, slot if started == 1 else -1)
+    happens |= creditor(c, p, s, valid and free and who == 1, slot if started == 2 else -1)
+    happens |= sent != 0 or state != s.state[c]
+    if walks & 1:
+        into = visit >> SLOT & 0xFFF
+        if visit & 7 == STEP:
+            s.tokens[c, into] -= 1
+        elif visit & 7 == CREDIT:
+            s.credits[c, into] -= 1
+    swept = s.under_way[c, s.at[c]]
+    if swept:
+        s.ready[c, swept - 1] = 1
+        s.under_way[c, s.at[c]] = 0
+        s.flying[c] -= 1
+    s.at[c] = s.at[c] + 1 if s.at[c] + 1 < s.under_way.shape[1] else 0
+    if sent > 0:
+        s.idle[c, sent - 1] = 1
+    return happens
+
+
+@compiled
+def counting(c: int, s: Any) -> int:
+    """For how many clocks a core that only counts rows goes on with that; more than a run has if it does not count."""
+    if s.clearing[c]:
+        return int(s.clearing[c])
+    if s.sweeping[c]:
+        return int(s.waits[c] if s.waits[c] else s.sweeping[c] - 1)
+    if s.walked[c]:
+        return int((s.visits[c, s.head[c]] >> WORDS) - s.walked[c] - 1)
+    return FOREVER
+
+
+@compiled
+def count(c: int, s: Any, clocks: int) -> None:
+    """So many clocks of that."""
+    if s.clearing[c]:
+        s.clearing[c] -= clocks
+    elif s.sweeping[c]:
+        if s.waits[c]:
+            s.waits[c] -= clocks
+        else:
+            s.sweeping[c] -= clocks
+    elif s.walked[c]:
+        s.walked[c] += clocks
+        s.adding[c] += clocks
+
+
+@compiled
+def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: int) -> int:
+    """From a reset until the host has heard ``watched`` STEPs: ``ends`` (keys, steps) takes their stamps. Returns the
+    clock cycles, or −1 if nothing can happen any more before that.
+
+    ``gate`` (I + K) is for :class:`aerloom.hdl.gate.Entrance`: what inputs wait for, 1 each before; then STEPs heard, 0.
+    """
+    inputs, up = p.sizes[1], p.out[0, 0]
+    state, at, sent, now, heard = FETCH_FIRST, 0, 0, 0, 0
+    while heard < watched:
+        # Entrance
+        packet = key = 0
+        offers = False
+        if state == PASS and sent < len(e.host):
+            packet = e.host[sent]
+            key = packet >> KEY & KEYS
+            offers = gate[key] == 0
+        happens, entered = state != PASS, False
+        for n in range(len(p.ports)):
+            taken = route(n, p, b, r, packet if offers else 0)
+            entered |= taken & 1 != 0 and offers
+            happens |= taken & 2 != 0
+        if state == FETCH_FIRST:
+            state = FIRST
+        elif state == FIRST:
+            gate[at] += p.gates[at, 1] - 1
+            at += 1
+            state = FETCH_FIRST if at < inputs else PASS
+        elif state == FETCH_STEP:
+            state = OWE
+        elif state == OWE:
+            gate[at] += p.gates[at, 0]
+            state = PASS
+        elif entered and packet & 7 == STEP:
+            at, state = key, FETCH_STEP
+        if entered:
+            sent += 1
+            happens = True
+
+        # what comes out: credits for the host's populations, and packets for the host
+        b.goes[up] = 1
+        if b.valid[up]:
+            packet = b.data[up]
+            key = packet >> KEY & KEYS
+            if packet & 7 == CREDIT:
+                gate[key] -= 1
+            elif packet & 7 == STEP:
+                ends[key, gate[inputs + key]] = now
+                gate[inputs + key] += 1
+                heard += 1
+        if now or entered:
+            now += 1
+
+        for c in range(len(p.entry)):
+            if b.valid[p.entry[c, 0]] and not b.full[p.entry[c, 1]]:
+                b.came[p.entry[c, 1]], b.goes[p.entry[c, 0]] = b.data[p.entry[c, 0]], 1
+            happens |= core(c, p, e, b, s) != 0
+        happens |= buffers(b) != 0
+        if not happens:  # nor will anything until a core has counted its rows
+            clocks = FOREVER
+            for c in range(len(p.entry)):
+                clocks = min(clocks, counting(c, s))
+            if clocks == FOREVER:
+                return -1
+            for c in range(len(p.entry)):
+                count(c, s, clocks)
+            if now:
+                now += clocks
+    return now

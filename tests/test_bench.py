@@ -1,0 +1,42 @@
+"""The benches' own bookkeeping: what moved, and the table of figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from bench import moved
+
+
+def test_what_moved() -> None:
+    before = {"a": {"cycles": 100, "ratio": 2.0, "gone": 1}, "curve": [{"when": 1, "accuracy": 0.5}], "same": 0.0}
+    now = {"a": {"cycles": 101, "ratio": 2.1, "new": 3}, "curve": [{"when": 1, "accuracy": 0.7}], "same": 0.0}
+    assert moved.moved(before, now) == [("a, cycles", 100, 101), ("a, gone", 1, None), ("curve, 1, accuracy", 0.5, 0.7),
+                                        ("a, new", None, 3)]
+    assert ("a, ratio", 2.0, 2.1) in moved.moved(before, now, 0.01)
+    assert moved.moved(before, before) == []
+
+
+def test_what_was_committed(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=tmp_path, check=True,
+                       capture_output=True)
+
+    file = tmp_path / "speed.json"
+    assert moved.committed(file) is None
+    git("init")
+    file.write_text('{"result": 1}')
+    assert moved.committed(file) is None
+    git("add", "."), git("commit", "-m", "x")
+    file.write_text('{"result": 2}')
+    assert moved.committed(file) == {"result": 1}
+
+
+def test_the_table_has_every_figure(tmp_path: Path) -> None:
+    found = {"16 lanes": {"mops_per_klut": 1900, "exact": True}, "tools": ["yosys 1"]}
+    (tmp_path / "density.json").write_text(json.dumps({"what": "How dense.", "result": found}))
+    text = moved.markdown(tmp_path)
+    for line in ("## density", "How dense.", "| 16 lanes, mops_per_klut | 1,900 |", "| 16 lanes, exact | True |",
+                 "| tools | ['yosys 1'] |"):
+        assert line in text.splitlines()
