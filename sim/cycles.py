@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hdl.neurons import Neurons
+from ..hdl.synapses import Synapses
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
 from ..models.golden import Trace
@@ -21,7 +22,7 @@ from .control import INDEX, KEY, SPIKE, STEP, Plan, Spikes
 __all__ = ["cycles"]
 
 Ints = NDArray[np.int64]
-LOCATE, SYNAPSES, WAIT = 3, 2, 0
+LOCATE, WAIT = 7, 1
 
 
 def cycles(placement: Placement, trace: Trace, *, watch: Collection[str] | None = None, alone: bool = False,
@@ -115,7 +116,7 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
         if part.core is None:
             links = placement.listeners(part)
             gates[part.key] = len(links), sum(link.late for link in links)
-    between = SYNAPSES + Neurons.latency
+    between = Synapses.latency + Neurons.latency(fabric)
     sizes = np.array([slots, fabric.inputs, fabric.rows, between, WAIT])
     return Plan(sizes=sizes, words=np.concatenate(words), gates=gates, **t, **_tree(placement, watched))
 
