@@ -108,7 +108,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         bits = f"{row['bits']} bits" if row["bits"] else ""
         first = [f"`{Path(row['network']).stem}`, {row['board']}", bits, percent(row["accuracy"])]
         if "problem" in row:
-            lines.append("| " + " | ".join([*first, row["problem"].replace("|", "/")]) + " |" * (len(head) - 3))
+            why = row["problem"].partition(";")[0].replace("|", "/")
+            lines.append("| " + " | ".join([*first, f"not built: {why}"]) + " |" * (len(head) - 3))
             continue
         used = row["used"]
         lines.append("| " + " | ".join([
