@@ -65,7 +65,7 @@ def synthesised(board: Board, fabric: Fabric) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("boards", nargs="*", default=NAMES, help="boards to measure again; others are kept")
-    parser.add_argument("--sizes", action="store_true", help="synthesis alone, for ECP5: cells are not counted otherwise later")
+    parser.add_argument("--sizes", action="store_true", help="synthesis alone: exact for ECP5")
     options = parser.parse_args()
     for name in options.boards:
         board = catalogue.find(name)
