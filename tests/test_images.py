@@ -228,3 +228,15 @@ def test_what_infer_refuses(chips: Callable[..., Device]) -> None:
     ):
         with pytest.raises(AerloomError, match=says):
             device.infer(**options)  # type: ignore[arg-type]
+
+
+def test_images_that_are_left_early(chips: Callable[..., Device]) -> None:
+    device, network = chips(SEEING, optimize=1), dense(3)
+    device.load(network)
+    images = values(network, 3)
+    whole = device.infer(images=images, steps=12)
+    before = device.received
+    np.testing.assert_array_equal(device.infer(images=images, steps=12, early="decided"), whole)
+    assert device.received - before > 3 * 2  # it watched the steps
+    with pytest.raises(AerloomError, match="not left early"):
+        device.infer(images=np.zeros((1, 17), int), encoder="direct", steps=3, early=1)
