@@ -92,7 +92,7 @@ class Device(Probe):
                 if not np.array_equal(self.weights(n, at, len(words[:COMPARED])), words[:COMPARED]):
                     raise AerloomError("the chip does not hold this network: its weights are others; load it, or build "
                                        "the chip with it (aerloom build --bake)")
-        self._link.exchange(placement.routes(watched), 0)
+        self._exchange(placement.routes(watched), 0)
         self.placement, self._watched = placement, watched
         return placement
 
