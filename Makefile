@@ -11,7 +11,7 @@ demo: .venv/ready
 test: .venv/ready-test          # about six minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full"
 
-test-all: .venv/ready-test      # and what takes minutes by itself: about fifteen
+test-all: .venv/ready-test .venv/ready-boards   # and what takes minutes by itself, bitstreams and netlists too
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready-test
@@ -37,6 +37,10 @@ clean:
 
 .venv/ready-test: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	touch $@
+
+.venv/ready-boards: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[boards]'
 	touch $@
 
 .venv/ready-bench: .venv/ready-test

@@ -47,7 +47,7 @@ NOTES = (
 
 
 def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards: Sequence[str] = BOARDS
-                 ) -> Iterator[dict[str, Any]]:
+           ) -> Iterator[dict[str, Any]]:
     """Networks on boards: accuracy (golden), cycles (simulated), sizes and clocks (place and route); nothing on silicon.
 
     Gives the table as it grows: a row takes as long as its bitstream, or no time once that is in the cache.
@@ -56,7 +56,8 @@ def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards:
     for name in networks:
         exact = aerloom.Network.load(name) if Path(name).is_file() else zoo.load(name)
         values, labels = zoo.samples("mnist" if Path(name).is_file() else name, data)
-        variants = {bits: quantize(exact, bits).network for bits in ((0,) if exact.is_integer else BITS)}
+        values = values.reshape(len(values), *exact.inputs[0].shape)
+        variants = {0: exact} if exact.is_integer else {bits: quantize(exact, bits).network for bits in BITS}
         known: dict[int, float] = {}
         for board in boards:
             print(f"{name} on {board}", file=sys.stderr)
@@ -108,7 +109,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         bits = f"{row['bits']} bits" if row["bits"] else ""
         first = [f"`{Path(row['network']).stem}`, {row['board']}", bits, percent(row["accuracy"])]
         if "problem" in row:
-            lines.append("| " + " | ".join([*first, row["problem"].replace("|", "/")]) + " |" * (len(head) - 3))
+            why = row["problem"].partition(";")[0].replace("|", "/")
+            lines.append("| " + " | ".join([*first, f"not built: {why}"]) + " |" * (len(head) - 3))
             continue
         used = row["used"]
         lines.append("| " + " | ".join([

@@ -1,4 +1,6 @@
-"""``python -m aerloom.boards.calibrate``: measure the builds that predictions are made from. Takes an hour."""
+"""``python -m aerloom.boards.calibrate``: measure the builds that predictions are made from. Takes an hour, or with
+``--sizes``, which leaves out clocks, minutes.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,17 @@ import argparse
 import dataclasses
 import json
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from ..models.contents import EMPTY
 from ..models.fabric import Fabric
-from . import catalogue, clocks, estimate
-from .build import build
+from . import catalogue, clocks, estimate, tools
+from .board import Board, Resources
+from .build import SCRIPT, Job, build, prepare
+from .report import by_module
 
 NAMES = ("ulx3s-85f", "ice40-hx8k", "tang-nano-20k")  # the largest of each family that has tools
 
@@ -27,22 +34,46 @@ def fabrics(board: str) -> list[Fabric]:
     return [replace(half, lanes=8, update_lanes=1), Fabric.preset("tiny"), half, own]
 
 
+def built(board: Board, fabric: Fabric) -> dict[str, Any]:
+    """Of a whole build."""
+    # a clock that is met at once: what timing allows is measured whatever the clock
+    clock = clocks.fastest(board, 0.7 * estimate.estimate(fabric, board.family).fmax).frequency
+    with tempfile.TemporaryDirectory() as out:
+        made = build(board, fabric, Path(out), clock=clock, told=print)
+    assert made.fmax is not None
+    return {"used": dataclasses.asdict(made.used), "fmax": round(made.fmax), "clock": made.clock, "seconds": made.seconds,
+            "tools": made.tools}
+
+
+def synthesised(board: Board, fabric: Fabric) -> dict[str, Any]:
+    """Of synthesis: sizes, and no clock."""
+    job = Job(board, fabric, EMPTY, board.baud, 1)
+    with tempfile.TemporaryDirectory() as out:
+        folder = Path(out)
+        (folder / "top.il").write_bytes(prepare(job, clocks.Setting(board.clock))["top.il"])
+        (folder / "top.ys").write_text(SCRIPT + "\n".join([*board.family.synthesis, "write_json top.json"]))
+        seconds = tools.run("yosys", ["-q", "top.ys"], folder)
+        netlist = json.loads((folder / "top.json").read_text())
+    parts = by_module(netlist).values()
+    cells = Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
+    sizes = {kind: sum(part[kind] for part in parts) for kind in ("lut", "ff", "bram")}
+    dsp = sum(n for kind, n in cells.items() if kind.startswith("MULT") or kind == "SB_MAC16")
+    return {"used": dataclasses.asdict(Resources(**sizes, dsp=dsp)), "fmax": None, "clock": None,
+            "seconds": {"synthesis": round(seconds, 1)}, "tools": [tools.version("yosys")], "note": "not placed"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("boards", nargs="*", default=NAMES, help="boards to measure again; others are kept")
-    for name in parser.parse_args().boards:
+    parser.add_argument("--sizes", action="store_true", help="synthesis alone: exact for ECP5")
+    options = parser.parse_args()
+    for name in options.boards:
         board = catalogue.find(name)
-        points: list[dict[str, object]] = []
+        points: list[dict[str, Any]] = []
         for fabric in fabrics(name):
-            # a clock that is met at once: what timing allows is measured whatever the clock
-            clock = clocks.fastest(board, 0.7 * estimate.estimate(fabric, board.family).fmax).frequency
-            with tempfile.TemporaryDirectory() as out:
-                made = build(board, fabric, Path(out), clock=clock, told=print)
-            assert made.fmax is not None
-            print(f"{name} {fabric.name}: {made.used}, {made.fmax / 1e6:.1f} MHz, {made.seconds}")
-            points.append({
-                "board": name, "fabric": dataclasses.asdict(fabric), "used": dataclasses.asdict(made.used),
-                "fmax": round(made.fmax), "clock": made.clock, "seconds": made.seconds, "tools": made.tools})
+            measured = (synthesised if options.sizes else built)(board, fabric)
+            print(f"{name} {fabric.name}: {measured}")
+            points.append({"board": name, "fabric": dataclasses.asdict(fabric)} | measured)
             known = json.loads(estimate.POINTS.read_text()) if estimate.POINTS.exists() else {}
             estimate.POINTS.write_text(json.dumps(known | {board.family.name: points}, indent=1) + "\n")
 

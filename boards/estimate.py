@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..models.fabric import AXES, Fabric, route_record
+from ..models.fabric import AXES, CHUNK, Fabric, route_record
 from .board import Family, Resources
 
 __all__ = ["POINTS", "Estimate", "Memory", "errors", "estimate", "memories"]
@@ -76,6 +76,11 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
         yield Memory(space.name.lower(), cores, axis.width - unused, f.places)
     for router in f.tree():
         yield Memory("routes", router.ports, route_record(router.ports).width, f.keys)
+    if f.pixels:
+        yield Memory("image", 1, CHUNK, f.pixels // 2)
+        yield Memory("scan", 1, f.scan_record.width, f.inputs)
+    if f.classes:
+        yield Memory("counts", 1, f.answer_record.fields["spikes"].width, f.classes)
     yield Memory("link", 2, 32, LINK_DEPTH)
 
 
@@ -84,10 +89,10 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
     f = fabric
     adder, membrane = f.sum_bits, f.state_bits
     small = [(m, m.count) for m in memories(f) if not m.blocks(family)]
-    lut = (2350 + 600 * sum(router.ports for router in f.tree())
+    lut = (2350 + 590 * bool(f.pixels) + 270 * bool(f.classes) + 600 * sum(router.ports for router in f.tree())
            + f.cores * (2500 + 7 * f.projection_record.width + 50 * f.populations
                         + f.lanes * (4.5 * adder + 30) + f.update_lanes * (64 * membrane + 200)))
-    ff = (1500 + 130 * sum(router.ports for router in f.tree())
+    ff = (1500 + 285 * bool(f.pixels) + 85 * bool(f.classes) + 130 * sum(router.ports for router in f.tree())
           + f.cores * (900 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
                        + f.lanes * (1.5 * adder) + f.update_lanes * (33 * membrane + 100)))
     for memory, count in small:

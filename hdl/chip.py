@@ -8,11 +8,13 @@ from amaranth.hdl import Const, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..models import contents, fabric, record, words
+from ..models import contents, encode, fabric, record, words
 from ..models.contents import EMPTY, Contents
-from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, COUNTER_BITS, Fabric, Kind, Space
+from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, COUNTER_BITS, Fabric, Kind, Space, Start
 from .core import Core
+from .encode import Encoder
 from .gate import Entrance
+from .readout import Readout
 from .router import Router
 from .shapes import PACKET_LAYOUT, PACKETS
 from .stream import Buffer, Merge
@@ -31,7 +33,7 @@ class Chip(wiring.Component):
     -------
     i, o : packets
         From and to the host. Every READ is answered by as many VALUEs as it asks for; each STEP on the way out carries
-        the low bits of the cycle counter. A WRITE to START resets everything but the tables.
+        the low bits of the cycle counter. A WRITE to the first word of START resets everything but the tables.
     """
 
     def __init__(self, fabric: Fabric, contents: Contents = EMPTY):
@@ -41,7 +43,7 @@ class Chip(wiring.Component):
     @property
     def fingerprint(self) -> str:
         """Equal for chips that elaborate to the same hardware, and found without elaborating them."""
-        models = (Path(m.__file__) for m in (contents, fabric, record, words))
+        models = (Path(m.__file__) for m in (contents, encode, fabric, record, words))
         sources = [*sorted(Path(__file__).parent.glob("*.py")), *models]
         digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
         return f"{digest.hexdigest()} {self.fabric} amaranth {metadata.version('amaranth')} {self.contents.digest}"
@@ -67,10 +69,13 @@ class Machine(wiring.Component):
 
     ::
 
-        i ─► Entrance ─► Router ═╪═► Router … ═╪═► Core       (a tree)
-                │ ▲         │
-                │ └ CREDIT ─┤
-                └─► Loader ─┴─► time stamp ─► o
+        i ─►[Encoder]─► Entrance ─► Router ═╪═► Router … ═╪═► Core       (a tree)
+                           │ ▲         │
+                           │ └ CREDIT ─┤
+                           │       [Readout]
+                           └─► Loader ─┴─► time stamp ─► o
+
+    Encoder and Readout are there where the Fabric has room for pixels and for classes.
     """
 
     def __init__(self, fabric: Fabric, contents: Contents = EMPTY):
@@ -84,8 +89,9 @@ class Machine(wiring.Component):
         m.submodules.loader = loader = Loader(
             CHIP,
             {
-                Space.GATES: fabric.gate_record.chunks,
+                Space.GATES: fabric.gate_chunks,
                 Space.START: 1,
+                Space.IMAGE: 1,
                 Space.IDENTITY: 64 // CHUNK,
                 Space.COUNTERS: COUNTER_BITS // CHUNK,
             },
@@ -114,21 +120,39 @@ class Machine(wiring.Component):
         root = routers[fabric.cores]
 
         # in
-        wiring.connect(m, wiring.flipped(self.i), entrance.i)
+        takers = [entrance]
+        if fabric.pixels:
+            m.submodules.encoder = encoder = Encoder(fabric, known[CHIP])
+            wiring.connect(m, wiring.flipped(self.i), encoder.i)
+            wiring.connect(m, encoder.o, entrance.i)
+            takers.append(encoder)
+        else:
+            wiring.connect(m, wiring.flipped(self.i), entrance.i)
         wiring.connect(m, entrance.o, root.i0)
         wiring.connect(m, entrance.own, loader.i)
-        m.d.comb += [entrance.write.valid.eq(loader.write.valid), entrance.write.payload.eq(loader.write.payload)]
-        m.d.comb += self.restart.eq(loader.write.valid & (loader.write.payload.place.space == Space.START))
+        written = loader.write.payload.place
+        m.d.comb += self.restart.eq(
+            loader.write.valid & (written.space == Space.START) & (written.address == Start.RESET)
+        )
 
         # out; credits for the host stay at the entrance
+        up, answered = merge.i0, Signal()
+        if fabric.classes:
+            m.submodules.readout = readout = Readout(fabric)
+            wiring.connect(m, readout.o, merge.i0)
+            up = readout.i
+            m.d.comb += answered.eq(readout.answered)
+            takers.append(readout)
         is_credit = root.o0.payload.kind == Kind.CREDIT
         m.d.comb += [
             entrance.credit.payload.eq(root.o0.payload.key),
             entrance.credit.valid.eq(root.o0.valid & is_credit),
-            merge.i0.payload.eq(root.o0.payload),
-            merge.i0.valid.eq(root.o0.valid & ~is_credit),
-            root.o0.ready.eq(merge.i0.ready | is_credit),
+            up.payload.eq(root.o0.payload),
+            up.valid.eq(root.o0.valid & ~is_credit),
+            root.o0.ready.eq(up.ready | is_credit),
         ]
+        for taker in takers:
+            m.d.comb += [taker.write.valid.eq(loader.write.valid), taker.write.payload.eq(loader.write.payload)]
         wiring.connect(m, loader.o, merge.i1)
         wiring.connect(m, merge.o, exit_.i)
         wiring.connect(m, exit_.o, wiring.flipped(self.o))
@@ -143,7 +167,7 @@ class Machine(wiring.Component):
             m.d.sync += now.eq(now + 1)
         with m.If(merge.o.payload.kind == Kind.STEP):
             m.d.comb += exit_.i.payload.index.eq(now)
-        with m.If(step_out):
+        with m.If(step_out | answered):
             m.d.sync += counters["cycles"].eq(now)
         m.d.sync += counters["strays"].eq(counters["strays"] + entrance.stray)
 

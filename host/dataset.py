@@ -51,4 +51,4 @@ def spikes_of(network: Network, values: Array, seed: int = 0) -> NDArray[np.uint
         return values
     options = zoo.encoding(network)
     name, steps = options.pop("name"), options.pop("steps")
-    return encode.encode(name, values, steps, **(({"seed": seed} if name == "rate" else {}) | options))
+    return encode.encode(name, values, steps, **(({"seed": seed} if name in ("rate", "lfsr") else {}) | options))

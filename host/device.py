@@ -7,22 +7,25 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models import golden
+from ..models import golden, image
 from ..models.early import DECIDED, Exit, Exits
+from ..models.encode import Images
+from ..models.encode import images as encoded
 from ..models.errors import AerloomError
-from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
+from ..models.fabric import CHIP, CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
 from ..models.fabrics import named
 from ..models.network import Network
-from ..models.place import CLOCK, Part, Placement, Words, address, packet, place
+from ..models.place import CLOCK, Part, Placement, Words, packet, place
+from .encode import direct
 from .link import Link
+from .probe import Probe, join
+from .samples import Array, Samples, as_batch, only, size_of
 
-Array = NDArray[Any]
 INDEX_BITS = PACKET.fields["index"].width
 COMPARED = 16  # words of each projection's weights, where a network is said to be there already
 
@@ -48,35 +51,18 @@ class Decisions(Exits):
     cycles: NDArray[np.int64]
 
 
-class Device:
+class Device(Probe):
     """A chip that runs networks; use it as a context manager, or ``close`` it.
 
-    ``fabric`` says what the chip can hold. Every method raises :class:`AerloomError` where the network, the spikes or
-    the chip are not what they should be.
+    ``fabric`` says what the chip can hold; ``sent`` and ``received`` are packets so far. Every method raises
+    :class:`AerloomError` where the network, the spikes or the chip are not what they should be.
     """
 
     def __init__(self, link: Link) -> None:
-        self._link = link
-        self.fabric: Fabric = link.fabric
+        super().__init__(link)
         self.placement: Placement | None = None
         self._watched: tuple[str, ...] = ()
         self._swept: dict[int, int] = {}  # sweeps that each core has done once the last run is over
-        identity = self._read(CHIP, Space.IDENTITY, 0, 64 // CHUNK)
-        if (found := _join(identity)) != self.fabric.digest:
-            raise AerloomError(
-                f"the chip is not of Fabric {self.fabric.name}: its identity is {found:016x}, not "
-                f"{self.fabric.digest:016x}; connect with the Fabric that it was built for"
-            )
-
-    def __enter__(self) -> Device:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the chip."""
-        self._link.close()
 
     # --- a network
 
@@ -92,7 +78,7 @@ class Device:
         (the outputs by default), ``cores`` how many cores to use. ``progress`` is called with packets sent."""
         watched = _watched(network, watch)
         placement = place(network, self.fabric, cores)
-        self._link.exchange(np.concatenate([placement.image, placement.routes(watched)]), 0, progress)
+        self._exchange(np.concatenate([placement.image, placement.routes(watched)]), 0, progress)
         self.placement, self._watched = placement, watched
         return placement
 
@@ -106,7 +92,7 @@ class Device:
                 if not np.array_equal(self.weights(n, at, len(words[:COMPARED])), words[:COMPARED]):
                     raise AerloomError("the chip does not hold this network: its weights are others; load it, or build "
                                        "the chip with it (aerloom build --bake)")
-        self._link.exchange(placement.routes(watched), 0)
+        self._exchange(placement.routes(watched), 0)
         self.placement, self._watched = placement, watched
         return placement
 
@@ -131,42 +117,114 @@ class Device:
         a mapping from their names. ``progress`` is called with the number of samples sent.
         """
         placement = self._placed()
-        sent = golden.check_spikes(placement.network, _as_batch(placement.network, spikes))
-        batch, steps, _ = next(iter(sent.values())).shape
+        sent = golden.check_spikes(placement.network, as_batch(placement.network, spikes))
+        replies = self._send(sent, progress=progress)
+        return self._decode(replies, *size_of(sent))
+
+    def _send(self, samples: Samples, output: Part | None = None, progress: Callable[[int], Any] | None = None) -> Words:
+        """Send samples from rest, one after the other; what came back, with one answer for each in place of the spikes of
+        ``output``. Images need a chip with an encoder."""
+        placement, (batch, steps) = self._placed(), size_of(samples)
         if steps > (most := (1 << CHUNK) - 1):
             raise AerloomError(f"a sample can have {most} steps, not {steps}; use stream for more")
-        self._link.exchange(placement.start(steps), 0)
-        words = self._encode(sent)
+        words, ranges = (
+            (image.pictures(samples).reshape(-1), samples.ranges) if isinstance(samples, Images)
+            else (self._encode(samples), None)
+        )
+        self._exchange(np.concatenate([placement.start(steps), image.settings(placement, steps, output, ranges)]), 0)
         per_sample = max(1, len(words) // batch)
         report = None if progress is None else lambda n: progress(min(n // per_sample, batch))
-        replies = self._link.exchange(words, batch * steps * len(self._watched_parts()), report)
+        heard = [part for part in self._watched_parts() if part is not output]
+        replies = self._exchange(words, batch * (steps * len(heard) + (output is not None)), report)
         self._expect(batch * steps)
-        return self._decode(replies, batch, steps)
+        return replies
 
     def infer(
-        self, spikes: Array | Mapping[str, Array], *, early: str | int | None = None,
-        progress: Callable[[int], Any] | None = None
+        self,
+        spikes: Array | Mapping[str, Array] | None = None,
+        *,
+        images: Array | Mapping[str, Array] | None = None,
+        encoder: str = "rate",
+        steps: int | None = None,
+        seed: int = 0,
+        early: str | int | None = None,
+        progress: Callable[[int], Any] | None = None,
     ) -> NDArray[np.int64]:
         """The class of each sample ``(batch,)``: the neuron of the first output with most spikes or, for a readout, the
-        largest membrane at the end; the first of equals. ``early``: see :meth:`decide`."""
+        largest membrane at the end; the first of equals.
+
+        Of ``spikes``, as for :meth:`run`, or of ``images``, ``(batch, *input.shape)`` in 0 … 1 or uint8. An image becomes
+        spikes of so many ``steps`` (as the network's encoding says, by default) by ``encoder``, one of
+        :data:`aerloom.models.encode.CODES`: in the chip if it has an encoder, else here, with the same answers. With a
+        readout the chip counts the output's spikes too; one with both takes an image and gives an answer.
+
+        ``early``: see :meth:`decide`; the host makes and watches the spikes then.
+
+        By ``encoder`` "direct" an image is a current in every step: integers ``(batch, neurons)`` for the first population,
+        on the scale of its bias; the inputs are silent.
+        """
+        network = self.network
+        if (spikes is None) == (images is None):
+            raise AerloomError("infer takes spikes, or images")
+        if spikes is not None:
+            if early is not None:
+                return self.decide(spikes, early, progress=progress).classes
+            return self._classes(golden.check_spikes(network, as_batch(network, spikes)), progress)
+        assert images is not None
+        if steps is None and (steps := network.meta.get("encoding", {}).get("steps")) is None:
+            raise AerloomError("the network does not say how many steps its samples have; give steps=…")
+        if encoder == "direct":
+            if early is not None:
+                raise AerloomError("samples of direct coding are not left early; encode images by rate or latency")
+            return self._infer_directly(np.asarray(images), steps, progress)
+        pictures = encoded(network, images, steps, encoder, seed)
         if early is not None:
-            return self.decide(spikes, early, progress=progress).classes
+            return self.decide(pictures.spikes(), early, progress=progress).classes
+        return self._classes(pictures if image.encodes(self._placed(), pictures) else pictures.spikes(), progress)
+
+    def _infer_directly(self, currents: Array, steps: int, progress: Callable[[int], Any] | None) -> NDArray[np.int64]:
+        """Write the parameters of neurons before each sample, and those of the network after the last."""
+        loaded, classes = self._placed(), []
+        silence = {i.name: np.zeros((1, steps, i.size), np.uint8) for i in loaded.network.inputs}
+        try:
+            for current in currents:
+                self.placement = place(direct(loaded.network, current), self.fabric, loaded.used)
+                self._exchange(image.parameters(self.placement), 0)
+                classes.append(self._classes(silence, None)[0])
+                if progress is not None:
+                    progress(len(classes))
+        finally:
+            self.placement = loaded
+            self._exchange(image.parameters(loaded), 0)
+        return np.array(classes, np.int64)
+
+    def _classes(self, samples: Samples, progress: Callable[[int], Any] | None) -> NDArray[np.int64]:
         network = self.network
         output = network.outputs[0]
-        if network.population[output].spiking:
-            if output not in self._watched:
-                raise AerloomError(f"the output {output!r} is not watched; load the network with it in watch")
-            counts = self.run(spikes, progress=progress).spikes[output].sum(axis=1, dtype=np.int64)
-        else:
-            sent = golden.check_spikes(network, _as_batch(network, spikes))
-            rows = []
-            for n in range(len(next(iter(sent.values())))):
-                self.run({name: a[n : n + 1] for name, a in sent.items()})
-                rows.append(self.peek(output))
-                if progress is not None:
-                    progress(n + 1)
-            counts = np.array(rows)
-        return np.asarray(counts.argmax(axis=1))
+        if not network.population[output].spiking:
+            return self._largest_membranes(samples, output, progress)
+        if output not in self._watched:
+            raise AerloomError(f"the output {output!r} is not watched; load the network with it in watch")
+        batch, steps = size_of(samples)
+        part = image.counted(self._placed(), output, steps)
+        replies = self._send(samples, part, progress)
+        if part is None:
+            counts = self._decode(replies, batch, steps).spikes[output].sum(axis=1, dtype=np.int64)
+            return np.asarray(counts.argmax(axis=1))
+        fields = PACKET.unpack(replies)
+        answers = fields["index"][fields["kind"] == Kind.VALUE]
+        return np.asarray(self.fabric.answer_record.unpack(answers)["winner"], np.int64)
+
+    def _largest_membranes(
+        self, samples: Samples, output: str, progress: Callable[[int], Any] | None
+    ) -> NDArray[np.int64]:
+        classes = []
+        for n in range(size_of(samples)[0]):
+            self._send(only(samples, n))
+            classes.append(self.peek(output).argmax())
+            if progress is not None:
+                progress(n + 1)
+        return np.array(classes, np.int64)
 
     def decide(
         self, spikes: Array | Mapping[str, Array], when: str | int = DECIDED, *,
@@ -176,7 +234,7 @@ class Device:
         come out while it sends those that follow, as many ahead as there are populations, and gives up what is then still
         under way."""
         network = self.network
-        sent = golden.check_spikes(network, _as_batch(network, spikes))
+        sent = golden.check_spikes(network, as_batch(network, spikes))
         batch, steps, _ = next(iter(sent.values())).shape
         rule = Exit(network, steps, when)
         if rule.output not in self._watched:
@@ -193,18 +251,18 @@ class Device:
         """Class, steps and cycles of the sample whose steps these are."""
         placement, parts, steps = self._placed(), len(self._watched_parts()), len(words)
         ahead = len(placement.network.population)
-        self._link.exchange(placement.start(0), 0)
+        self._exchange(placement.start(0), 0)
         came, finished = np.zeros(0, np.uint32), 0
         for t in range(steps):
             send = words[t + ahead : t + ahead + 1] if t else words[: ahead + 1]
-            replies = self._link.exchange(np.concatenate([came[:0], *send]), max(0, parts * (t + 1) - finished))
+            replies = self._exchange(np.concatenate([came[:0], *send]), max(0, parts * (t + 1) - finished))
             came, finished = np.concatenate([came, replies]), finished + _steps_in(replies)
             run = self._decode(self._until(came, t + 1), 1, t + 1)
             counts = run.spikes[rule.output][0].sum(axis=0, dtype=np.int64)
             if rule.leaves(counts, t):
                 break
         if t + 1 < steps:  # when the chip answers again, nothing is left of what was under way
-            self._link.exchange(placement.start(0), 0)
+            self._exchange(placement.start(0), 0)
             self._read(CHIP, Space.IDENTITY, 0, 1)
         else:
             self._expect(steps)
@@ -226,12 +284,12 @@ class Device:
         itself.
         """
         placement = self._placed()
-        self._link.exchange(placement.start(0), 0)
+        self._exchange(placement.start(0), 0)
         for n, now in enumerate(steps):
             each = now if isinstance(now, Mapping) else {placement.network.inputs[0].name: now}
             one = {name: np.asarray(a)[None, None] for name, a in each.items()}
             words = self._encode(golden.check_spikes(placement.network, one))
-            answer = self._decode(self._link.exchange(words, len(self._watched_parts())), 1, 1)
+            answer = self._decode(self._exchange(words, len(self._watched_parts())), 1, 1)
             self._expect(n + 1)
             yield {name: a[0, 0] for name, a in answer.spikes.items()}
 
@@ -277,15 +335,6 @@ class Device:
 
     # --- what the chip can be asked
 
-    def counters(self) -> dict[str, Any]:
-        """What the chip counted in the last run: its own counters, sums over cores, and ``cores``, one dict each."""
-        cores = [
-            self._counters(n, CORE_COUNTERS) for n in range(self.fabric.cores)
-        ]
-        total = {name: sum(core[name] for core in cores) for name in CORE_COUNTERS}
-        chip = self._counters(CHIP, CHIP_COUNTERS)
-        return total | chip | {"strays": total["strays"] + chip["strays"], "cores": cores}
-
     def peek(self, population: str, what: str = "v") -> NDArray[np.int64]:
         """State ``(neurons,)`` of a population after the last step: ``"v"``, ``"i"`` or ``"after"``."""
         placement, record = self._placed(), self.fabric.state_record
@@ -300,16 +349,9 @@ class Device:
                 groups, chunks = self.fabric.groups, record.chunks
                 count = part.rows * groups * self.fabric.update_lanes
                 read = self._read(part.core, Space.STATE, part.row * groups, count * chunks)
-                neurons = [record.unpack(_join(word))[what] for word in read.reshape(-1, chunks)]
+                neurons = [record.unpack(join(word))[what] for word in read.reshape(-1, chunks)]
                 values[part.neurons] = np.array(neurons)[part.seat]
         return values
-
-    def weights(self, core: int, first: int, count: int) -> NDArray[np.int64]:
-        """Words ``first`` … of a core's weight memory, ``(count, lanes)``."""
-        lanes, bits = self.fabric.lanes, self.fabric.weight_bits
-        field_ = self.fabric.weight_record
-        words = self._words(core, Space.WEIGHTS, first, count, lanes * bits)
-        return np.array([[field_.unpack(w >> n * bits)["weight"] for n in range(lanes)] for w in words], np.int64)
 
     def _expect(self, steps: int) -> None:
         self._swept = {n: steps * len(core.parts) for n, core in enumerate(self._placed().cores)}
@@ -321,23 +363,6 @@ class Device:
             if self._counter(core, index) == self._swept.get(core, 0) & (1 << COUNTER_BITS) - 1:
                 return
         raise AerloomError(f"core {core} does not come to rest; was a step without its STEP packet sent?")
-
-    def _counter(self, node: int, index: int) -> int:
-        return _join(self._read(node, Space.COUNTERS, index, COUNTER_BITS // CHUNK))
-
-    def _counters(self, node: int, names: tuple[str, ...]) -> dict[str, int]:
-        return dict(zip(names, self._words(node, Space.COUNTERS, 0, len(names), COUNTER_BITS), strict=True))
-
-    def _words(self, node: int, space: Space, first: int, count: int, width: int) -> list[int]:
-        chunks = -(-width // CHUNK)
-        values = self._read(node, space, first, count * chunks).reshape(count, chunks)
-        return [_join(row) for row in values]
-
-    def _read(self, node: int, space: Space, word: int, chunks: int) -> Words:
-        ask = np.array([address(node, space, word), packet(Kind.READ, node, chunks)], np.uint32)
-        fields = PACKET.unpack(self._link.exchange(ask, chunks))
-        return np.asarray(fields["index"][fields["kind"] == Kind.VALUE])
-
 
 def connect(target: str = "sim", fabric: Fabric | str | None = None, **options: Any) -> Device:
     """A :class:`Device`: ``"sim"`` is the cycle-accurate simulator, ``"virtual"`` a board simulated behind its serial
@@ -371,19 +396,3 @@ def unwrap(stamps: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
 
 def _steps_in(words: Words) -> int:
     return int(np.sum(PACKET.unpack(words)["kind"] == Kind.STEP))
-
-
-def _join(chunks: Iterable[int]) -> int:
-    return sum(int(c) << CHUNK * n for n, c in enumerate(chunks))
-
-
-def _as_batch(network: Network, spikes: Array | Mapping[str, Array]) -> Array | dict[str, Array]:
-    """A single sample as a batch of one."""
-    if isinstance(spikes, Mapping):
-        known = {i.name: i for i in network.inputs}
-        return {n: _one(np.asarray(a), known[n].shape) if n in known else np.asarray(a) for n, a in spikes.items()}
-    return _one(np.asarray(spikes), network.inputs[0].shape)
-
-
-def _one(a: Array, shape: tuple[int, ...]) -> Array:
-    return a[None] if a.ndim == 1 + len(shape) and a.shape[1:] == shape else a

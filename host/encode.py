@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..models import convert
+from ..models.encode import Images, first_draws, intensities
 from ..models.errors import AerloomError
 from ..models.network import Network
 
@@ -29,6 +30,17 @@ def rate(values: ArrayLike, steps: int, *, seed: int = 0, max_rate: float = 1.0)
     random = np.random.default_rng(seed)
     draws = random.random((len(chance), steps, *chance.shape[1:]), dtype=np.float32)
     return (draws < chance[:, None]).view(np.uint8)
+
+
+def lfsr(values: ArrayLike, steps: int, *, seed: int = 0) -> Spikes:
+    """Bernoulli spikes as a chip makes them of an image: with probability round(255 · value) / 255, drawn from an LFSR.
+
+    See :mod:`aerloom.models.encode`, whose latency code is :func:`latency` of such values too.
+    """
+    array = _checked(values, steps)
+    level = intensities(array.reshape(len(array), -1))
+    spikes = Images({"": level.shape[1]}, level, steps, first_draws(seed, len(level))).spikes()[""]
+    return spikes.reshape(len(array), steps, *array.shape[1:])
 
 
 def latency(values: ArrayLike, steps: int, *, threshold: float = 0.01) -> Spikes:
@@ -75,9 +87,9 @@ def direct(network: Network, values: ArrayLike, *, population: str | None = None
 
 
 def encode(name: str, values: ArrayLike, steps: int, **options: Any) -> Spikes:
-    """Encode by name, as networks say it in their ``meta``: "rate", "latency", or what :func:`convert.encode` does for
-    converted ones: "direct" (so many spikes in every step) or "even" (evenly spaced)."""
-    encoders: dict[str, Callable[..., Spikes]] = {"rate": rate, "latency": latency}
+    """Encode by name, as networks say it in their ``meta``: "rate", "lfsr", "latency", or what :func:`convert.encode` does
+    for converted ones: "direct" (so many spikes in every step) or "even" (evenly spaced)."""
+    encoders: dict[str, Callable[..., Spikes]] = {"rate": rate, "lfsr": lfsr, "latency": latency}
     for coding in ("direct", "even"):
         encoders[coding] = functools.partial(convert.encode, coding=coding)
     if name not in encoders:

@@ -79,7 +79,7 @@ def contents(packets: Words, fabric: Fabric) -> Contents:
 def chunks(fabric: Fabric, node: int, space: Space) -> int:
     """Chunks in a word of a memory that is loaded."""
     if node == CHIP:
-        return fabric.gate_record.chunks
+        return fabric.gate_chunks
     if space == Space.ROUTES:
         return route_record(fabric.tree()[node - fabric.cores].ports).chunks
     return fabric.chunks(space)

@@ -14,14 +14,15 @@ from functools import cached_property
 
 from .errors import AerloomError
 from .record import CHUNK, Field, Record, bits_for
-from .words import AXES, CHIP, CHIP_COUNTERS, CORE_COUNTERS, COUNTER_BITS, INDEX_BITS, PACKET, SPACE, Kind, Space
+from .words import AXES, CHIP, CHIP_COUNTERS, CORE_COUNTERS, COUNTER_BITS, INDEX_BITS, PACKET, SPACE, Kind, Space, Start
 
 __all__ = [
     "AXES", "CHIP", "CHIP_COUNTERS", "CHUNK", "CORE_COUNTERS", "COUNTER_BITS", "INDEX_BITS", "PACKET", "PRESETS", "SPACE",
-    "Branch", "Fabric", "Field", "Kind", "Record", "Router", "Space", "bits_for", "route_record",
+    "Branch", "Fabric", "Field", "Kind", "Record", "Router", "Space", "Start", "bits_for", "route_record",
 ]
 
 LONGEST_WORD = 256  # chunks in a word of memory that the loader counts
+SHORTEST_COUNT = 9  # bits of a count of spikes in the answer of a readout
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------
@@ -51,12 +52,15 @@ class Fabric:
     state_bits: int = 18  #: bits of membrane and synaptic current
     spike_bits: int = 3  #: a neuron sends at most 2**spike_bits - 1 spikes per step
     refractory_bits: int = 6  #: at most 2**refractory_bits - 1 refractory steps
+    pixels: int = 0  #: intensities that the encoder holds, a power of two; 0: there is no encoder
+    classes: int = 0  #: neurons whose spikes the readout counts, a power of two; 0: there is no readout
 
     def __post_init__(self) -> None:
         for size in dataclasses.fields(self)[1:]:
-            if not isinstance(value := getattr(self, size.name), int) or value < 1:
+            least = 0 if size.name in ("pixels", "classes") else 1
+            if not isinstance(value := getattr(self, size.name), int) or value < least:
                 raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")
-        for name in ("lanes", "update_lanes", "weight_bits"):
+        for name in ("lanes", "update_lanes", "weight_bits", "pixels", "classes"):
             if (value := getattr(self, name)) & value - 1:
                 raise AerloomError(f"Fabric {self.name}: {name} must be a power of two, not {value}")
         limits = {
@@ -71,6 +75,8 @@ class Fabric:
             "inputs": self.keys - 1,
             "state_bits": 32,
             "sum_bits": 32,
+            "pixels": 2 << SPACE.fields["address"].width,
+            "classes": 1 << INDEX_BITS - SHORTEST_COUNT,
         }
         for name, limit in limits.items():
             if (value := getattr(self, name)) > limit:
@@ -210,6 +216,28 @@ class Fabric:
     def gate_record(self) -> Record:
         """Row ``key`` of GATES: is there such an input; credits it waits for, and waits for before its first step."""
         return Record(known=1, credits=self.token_bits, credits_first=self.token_bits)
+
+    @cached_property
+    def scan_record(self) -> Record:
+        """Behind row ``key`` of GATES, where there is an encoder: how indices go on from pixel to pixel.
+
+        A population has ``pixels``, in lines of ``columns`` and planes of ``lines``. From pixel to pixel it is ``step``,
+        to the next line ``step_line``, to the next plane ``step_plane``: all modulo the size of the field.
+        """
+        count = bits_for(self.pixels + 1)
+        index = bits_for(4 * self.pixels)  # columns and channels have fields of up to twice the values
+        return Record(known=1, pixels=count, columns=count, lines=count, step=index, step_line=index, step_plane=index)
+
+    @property
+    def gate_chunks(self) -> int:
+        """Chunks of a row of GATES."""
+        return self.gate_record.chunks + (self.scan_record.chunks if self.pixels else 0)
+
+    @cached_property
+    def answer_record(self) -> Record:
+        """What a VALUE of the readout carries: the neuron with most spikes (the first of equals), and how many."""
+        winner = bits_for(self.classes)
+        return Record(winner=winner, spikes=INDEX_BITS - winner)
 
     @cached_property
     def neuron_record(self) -> Record:
@@ -360,6 +388,8 @@ PRESETS = {
         Fabric("wide", lanes=128, update_lanes=8, weight_words=2048, rows=16, parameter_rows=64),
         # convolutions: room for ten thousand neurons, and for the geometry of a few layers
         Fabric("planes", lanes=16, update_lanes=4, weight_words=4096, rows=640, parameter_rows=256, places=256),
+        # images down, answers up
+        Fabric("vision", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512, pixels=1024, classes=16),
         Fabric("quad", cores=4, lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256),
     )
 }

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .fabric import AXES, CHIP, CHUNK, Fabric, Kind, Space, route_record
+from .encode import Images
+from .fabric import AXES, CHIP, CHUNK, Fabric, Kind, Space, Start, route_record
 from .network import DECAY_ONE, Network, Population
 from .packets import Words, address, packet, split, store, store_chunks
 
 if TYPE_CHECKING:
     from .place import Core, Link, Part, Placement
 
-__all__ = ["differs", "image", "neuron_values", "parameter_sets", "routes", "start"]
+__all__ = [
+    "counted", "differs", "encodes", "image", "neuron_values", "parameter_sets", "parameters", "pictures", "routes",
+    "settings", "start",
+]
 
 
 def image(placement: Placement) -> Words:
@@ -29,7 +33,7 @@ def start(placement: Placement, steps: int) -> Words:
         store(n, Space.POPULATIONS, 0, placement.fabric.population_record, _populations(placement, core, steps))
         for n, core in enumerate(placement.cores)
     ]
-    go = [address(CHIP, Space.START), packet(Kind.WRITE, CHIP, 0)]
+    go = [address(CHIP, Space.START, Start.RESET), packet(Kind.WRITE, CHIP, 0)]
     return np.concatenate([*tables, np.array(go, np.uint32)])
 
 
@@ -74,11 +78,67 @@ def _gates(placement: Placement) -> Words:
     for part in placement.parts:
         if part.core is None:
             links = placement.listeners(part)
-            rows.append(
-                fabric.gate_record.pack(known=1, credits=len(links), credits_first=sum(link.late for link in links))
-            )
+            gate = fabric.gate_record.pack(known=1, credits=len(links), credits_first=sum(link.late for link in links))
+            rows.append(gate | _scan(part, fabric) << CHUNK * fabric.gate_record.chunks)
     rows += [0] * (fabric.inputs - len(rows))
-    return store(CHIP, Space.GATES, 0, fabric.gate_record, rows)
+    return store_chunks(CHIP, Space.GATES, 0, split(rows, fabric.gate_chunks))
+
+
+def _scan(part: Part, fabric: Fabric) -> int:
+    """How the encoder goes over the pixels of an input; 0 where it cannot."""
+    if not fabric.pixels or part.size > fabric.pixels:
+        return 0
+    record, at, grid = fabric.scan_record, part.code, part.grid
+    if grid.flat:
+        return int(record.pack(known=1, pixels=part.size, columns=max(1, part.size), lines=1, step=1))
+    _, lines, columns = grid.shape
+    line, back = 1 << at.channel_bits + at.column_bits, (columns - 1) << at.channel_bits
+    mask = (1 << record.fields["step"].width) - 1
+    return int(record.pack(
+        known=1, pixels=part.size, columns=columns, lines=lines, step=1 << at.channel_bits, step_line=line - back,
+        step_plane=1 - back - (lines - 1) * line & mask))
+
+
+def encodes(placement: Placement, images: Images) -> bool:
+    """Whether the chip's encoder can send these images."""
+    ranges = 0 if images.ranges is None else images.steps
+    return -(-images.intensities.shape[1] // 2) + ranges <= placement.fabric.pixels // 2
+
+
+def counted(placement: Placement, output: str, steps: int) -> Part | None:
+    """The part whose spikes the chip's readout has to count, where it can count those of a population in so many steps."""
+    parts = [part for part in placement.parts if part.source == output]
+    fabric, most = placement.fabric, steps * placement.network.population[output].max_spikes
+    if len(parts) > 1 or not parts[0].grid.flat or parts[0].size > fabric.classes:
+        return None
+    return parts[0] if most <= fabric.answer_record.fields["spikes"].limits[1] else None
+
+
+def settings(placement: Placement, steps: int, output: Part | None, ranges: NDArray[np.uint8] | None) -> Words:
+    """Packets behind those of :func:`start`: for the encoder the ranges of a code that has them, for the readout its
+    ``output``."""
+    if not placement.fabric.pixels and not placement.fabric.classes:
+        return np.zeros(0, np.uint32)
+    pixels = sum(part.size for part in placement.parts if part.core is None)
+    at = -(-pixels // 2)
+    set_ = [address(CHIP, Space.START, Start.STEPS)]
+    set_ += [packet(Kind.WRITE, CHIP, n) for n in (steps, output.key if output else 0, at if ranges is not None else 0)]
+    words = np.array(set_, np.uint32)
+    return words if ranges is None else np.concatenate([words, store_chunks(CHIP, Space.IMAGE, at, ranges.view("<u2"))])
+
+
+def pictures(images: Images) -> Words:
+    """Packets of each image, for the encoder, ``(batch, packets)``."""
+    pixels = images.intensities
+    padded = np.pad(pixels, ((0, 0), (0, pixels.shape[1] % 2)))
+    first = images.first.astype("<u4").view("<u2").reshape(-1, 2)
+
+    def row(head: int, data: NDArray[Any]) -> Words:
+        writes = packet(Kind.WRITE, CHIP, data.astype(np.uint32))
+        return np.concatenate([np.full((len(data), 1), head), writes], axis=1).astype(np.uint32)
+
+    return np.concatenate([row(address(CHIP, Space.IMAGE), padded.view("<u2")),
+                           row(address(CHIP, Space.START, Start.DRAW), first)], axis=1)
 
 
 def _core(placement: Placement, n: int) -> Words:
@@ -106,13 +166,20 @@ def _core(placement: Placement, n: int) -> Words:
     ]
     for space, entries in zip(AXES, core.tables, strict=True):
         out.append(store(n, space, 0, fabric.axis_record, [fabric.axis_record.pack(**vars(e)) for e in entries]))
-    row = 0
-    for part in core.parts:
-        sets = parameter_sets(placement, part)
-        out.append(store_chunks(n, Space.PARAMETERS, row, split(sets, fabric.neuron_record.chunks)))
-        row += placement.parameter_rows(part)
+    out.append(_parameters(placement, n))
     out += [_weights(n, words, at, fabric) for at, words in core.blocks]
     return np.concatenate(out)
+
+
+def parameters(placement: Placement) -> Words:
+    """Packets that load the parameters of neurons alone."""
+    return np.concatenate([_parameters(placement, n) for n in range(len(placement.cores))])
+
+
+def _parameters(placement: Placement, n: int) -> Words:
+    chunks = placement.fabric.neuron_record.chunks
+    sets = [word for part in placement.cores[n].parts for word in parameter_sets(placement, part)]
+    return store_chunks(n, Space.PARAMETERS, 0, split(sets, chunks))
 
 
 def _link(link: Link, fabric: Fabric) -> int:

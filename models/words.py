@@ -38,12 +38,24 @@ class Space(IntEnum):
     STATE = 6  # core, read only
     COUNTERS = 7  # every node, read only
     ROUTES = 8  # router: to which ports the packets of a key go
-    GATES = 9  # chip: credits that the host's populations wait for
-    START = 10  # chip: any WRITE resets all but the tables, and begins at step 0
+    GATES = 9  # chip: credits that the host's populations wait for; with an encoder, where their pixels are
+    START = 10  # chip: see :class:`Start`
     IDENTITY = 11  # chip, read only: digest of the Fabric
     LINES = 12  # core: what the y, the x and the channel of a source neuron say about the sums it reaches
     COLUMNS = 13
     CHANNELS = 14
+    IMAGE = 15  # chip: intensities of two pixels in a word, and what ranges of them are due in a step
+
+
+class Start(IntEnum):
+    """Words of START."""
+
+    RESET = 0  # any WRITE resets all but the tables, and begins at step 0
+    STEPS = 1  # in a sample, for encoder and readout
+    OUTPUT = 2  # key whose spikes the readout keeps and counts; 0: none's
+    RANGES = 3  # word of IMAGE with the range of intensities that are due in the first step; 0: they are drawn
+    DRAW = 4  # low half of the first draw
+    GO = 5  # high half of it: and the encoder sends the image
 
 
 AXES = (Space.LINES, Space.COLUMNS, Space.CHANNELS)  # outermost loop of a walk first
@@ -61,6 +73,6 @@ CORE_COUNTERS = (
     "sweeps",  # population updates
 )
 CHIP_COUNTERS = (
-    "cycles",  # clock cycles from the first packet of a run to its latest STEP on the way out
+    "cycles",  # clock cycles from the first packet of a run to its latest STEP, or answer of the readout, on the way out
     "strays",
 )

@@ -67,6 +67,21 @@ def test_fit_on_boards(tmp_path: Path) -> None:
     assert "does not fit" in text and "inferences/s, as the link allows" in text and "what to change" in text
 
 
+def test_infer() -> None:
+    """Of shipped images; on a chip that has no encoder, and so on any."""
+    ways = {on: aerloom("infer", "digits", "--images", 20, "--seed", 3, "--on", on, "--fabric", "medium", "--json")
+            for on in ("golden", "sim")}
+    assert all(result.returncode == 0 for result in ways.values()), ways
+    exact, chip = (json.loads(result.stdout) for result in ways.values())
+    assert exact["classes"] == chip["classes"] and exact["accuracy"] == chip["accuracy"] > 0.8
+    assert chip["packets_down"] > 20 * 25 and chip["packets_up"] >= 20 * 25
+    late = aerloom("infer", "digits", "--images", 20, "--encoder", "latency", "--on", "golden", "--json")
+    assert json.loads(late.stdout)["classes"] != exact["classes"]
+    for options, says in ((("--encoder", "morse"), "no encoder 'morse' of images"), (("--steps", 0), "at least one step")):
+        result = aerloom("infer", "digits", "--on", "golden", *options)
+        assert result.returncode == 2 and says in result.stderr and not result.stdout
+
+
 def test_zoo() -> None:
     assert json.loads(aerloom("zoo", "--json").stdout)["mnist"]["shape"] == "784-128-10"
     assert "Licence" in aerloom("zoo", "digits").stdout or "CC BY" in aerloom("zoo", "digits").stdout

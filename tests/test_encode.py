@@ -6,6 +6,7 @@ import pytest
 from aerloom import AerloomError, Input, Network, Population, Projection
 from aerloom.host import encode
 from aerloom.models import golden
+from aerloom.models.encode import images
 
 
 def test_rate_is_a_rate_and_repeats() -> None:
@@ -22,6 +23,14 @@ def test_rate_is_what_its_docstring_says() -> None:
     draws = np.random.default_rng(5).random((2, 3, 4), dtype=np.float32)
     values = np.full((2, 4), 0.5, np.float32)
     np.testing.assert_array_equal(encode.rate(values, 3, seed=5), draws < 0.5)
+
+
+def test_lfsr_is_what_a_chip_sends_of_an_image() -> None:
+    net = Network((Input("in", (2, 3)),), (Population("p", (2,)),), (Projection("in", "p", np.zeros((2, 6))),))
+    values = np.random.default_rng(1).random((4, 2, 3))
+    spikes = encode.encode("lfsr", values, 30, seed=9)
+    assert spikes.shape == (4, 30, 2, 3) and spikes.dtype == np.uint8
+    np.testing.assert_array_equal(spikes.reshape(4, 30, 6), images(net, values, 30, seed=9).spikes()["in"])
 
 
 def test_latency() -> None:
@@ -55,9 +64,10 @@ def test_direct_is_a_current_in_every_step() -> None:
     (lambda: encode.rate([[1.5]], 3), "must be in 0 … 1, not 1.5"),
     (lambda: encode.rate([[np.nan]], 3), "must be in 0 … 1"),
     (lambda: encode.rate([[0.5]], 3, max_rate=2), "max_rate is a probability, 0 … 1, not 2"),
+    (lambda: encode.lfsr([[0.5]], 3, seed=-1), "seed must be at least 0"),
     (lambda: encode.rate([0.5], 3), r"must be \(batch, …\)"),
     (lambda: encode.rate([[0.5]], 0), "at least one step"),
-    (lambda: encode.encode("morse", [[0.5]], 3), "no encoder 'morse'; there are rate, latency"),
+    (lambda: encode.encode("morse", [[0.5]], 3), "no encoder 'morse'; there are rate, lfsr, latency"),
     (lambda: encode.delta(np.zeros((2, 3))), r"delta takes values \(batch, steps, n\)"),
 ])
 def test_refuses(call: object, says: str) -> None:

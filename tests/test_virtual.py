@@ -270,10 +270,12 @@ def test_a_board_with_a_network_inside(tmp_path: Path) -> None:
                                 str(tmp_path / "net.npz"), "--engine", "amaranth"], stdout=subprocess.PIPE, text=True,
                                start_new_session=True)
     assert process.stdout
-    with Device(connect(TINY, process.stdout.readline().strip(), patience=60)) as device:
-        device.assume(net, watch=list(net.population))
-        run, trace = device.run(spikes(1)), golden.run(net, spikes(1))
-    os.killpg(process.pid, signal.SIGINT)
-    process.wait()
+    try:
+        with Device(connect(TINY, process.stdout.readline().strip(), patience=60)) as device:
+            device.assume(net, watch=list(net.population))
+            run, trace = device.run(spikes(1)), golden.run(net, spikes(1))
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
     for name in net.population:
         np.testing.assert_array_equal(run.spikes[name], trace.spikes[name])

@@ -1,4 +1,4 @@
-"""aerloom run: your spikes through a network."""
+"""aerloom run, infer: your spikes through a network, and your images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from ...models import golden
+from ...models import encode, golden
 from ...models.errors import AerloomError
 from ...models.network import write_whole
 from ..device import connect
@@ -17,10 +17,15 @@ from .common import (
     AsJson,
     Bits,
     Cores,
+    Data,
     FabricName,
+    Images,
     NetworkName,
+    SampleFile,
     get_integer,
     get_network,
+    get_samples,
+    percent,
     progress,
     read_arrays,
     show,
@@ -69,4 +74,48 @@ def run(
     rows = table(f"{batch} samples of {steps} steps", "population", "spikes")
     for name, count in answer["spikes"].items():
         rows.add_row(name, f"{count:,}")
+    show(answer, as_json, rows)
+
+
+def infer(
+    network: NetworkName,
+    images: Images = 100,
+    encoder: Annotated[str, typer.Option(help=f"How images become spikes: {', '.join(encode.CODES)}.")] = "rate",
+    steps: Annotated[int | None, typer.Option(help="Steps of an image; by default as the network says.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the rate encoder.")] = 0,
+    on: Annotated[str, typer.Option(help="Where: golden, or a target of connect such as sim.")] = "sim",
+    bits: Bits = 8,
+    fabric: FabricName = "vision",
+    cores: Cores = None,
+    data: Data = None,
+    samples: SampleFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify test images: a chip with encoder and readout takes an image and gives an answer."""
+    exact = get_network(network)
+    integer = get_integer(exact, bits)
+    values, labels = get_samples(exact, data, images, samples)
+    coding = exact.meta.get("encoding", {})
+    if steps is None and (steps := coding.get("steps")) is None:
+        raise AerloomError("the network does not say how many steps its samples have; give --steps")
+    if encoder == "rate" and values.dtype.kind == "f":
+        values = values * np.float32(coding.get("max_rate", 1.0))
+    batch = encode.images(integer, values, steps, encoder, seed)
+    answer: dict[str, Any] = {"images": len(batch), "steps": steps, "encoder": encoder}
+    if on == "golden":
+        found = golden.classes(integer, golden.run(integer, batch.spikes()))
+    else:
+        with connect(on, fabric) as device:
+            device.load(integer, cores=cores)
+            down, up = device.sent, device.received
+            with progress("images", len(batch)) as report:
+                found = device.infer(images=values, encoder=encoder, steps=steps, seed=seed, progress=report)
+            answer |= {"packets_down": device.sent - down, "packets_up": device.received - up}
+    answer |= {"accuracy": float(np.mean(found == labels)), "classes": found.tolist()}
+    rows = table(f"{network}: {len(batch)} images in {steps} steps by {encoder}", "", "")
+    rows.show_header = False
+    rows.add_row("accuracy", percent(answer["accuracy"]))
+    for way in ("down", "up"):
+        if (packets := answer.get(f"packets_{way}")) is not None:
+            rows.add_row(f"packets {way} per image", f"{packets / len(batch):,.1f}")
     show(answer, as_json, rows)

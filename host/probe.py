@@ -1,0 +1,89 @@
+"""A chip at the end of a link, and what it can be asked whatever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.errors import AerloomError
+from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
+from ..models.packets import Words, address, packet
+from .link import Link
+
+__all__ = ["Probe", "join"]
+
+
+class Probe:
+    """A chip that can be asked; use it as a context manager, or ``close`` it.
+
+    ``fabric`` says what the chip can hold; ``sent`` and ``received`` are packets so far. Raises :class:`AerloomError` when
+    the chip is of another Fabric.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.fabric: Fabric = link.fabric
+        self.sent = self.received = 0
+        identity = self._read(CHIP, Space.IDENTITY, 0, 64 // CHUNK)
+        if (found := join(identity)) != self.fabric.digest:
+            raise AerloomError(
+                f"the chip is not of Fabric {self.fabric.name}: its identity is {found:016x}, not "
+                f"{self.fabric.digest:016x}; connect with the Fabric that it was built for"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the chip."""
+        self._link.close()
+
+    def _exchange(self, words: Words, replies: int, progress: Callable[[int], Any] | None = None) -> Words:
+        """See :meth:`Link.exchange`."""
+        answer = self._link.exchange(words, replies, progress)
+        self.sent, self.received = self.sent + len(words), self.received + len(answer)
+        return answer
+
+    def counters(self) -> dict[str, Any]:
+        """What the chip counted in the last run: its own counters, sums over cores, and ``cores``, one dict each."""
+        cores = [
+            self._counters(n, CORE_COUNTERS) for n in range(self.fabric.cores)
+        ]
+        total = {name: sum(core[name] for core in cores) for name in CORE_COUNTERS}
+        chip = self._counters(CHIP, CHIP_COUNTERS)
+        return total | chip | {"strays": total["strays"] + chip["strays"], "cores": cores}
+
+    def weights(self, core: int, first: int, count: int) -> NDArray[np.int64]:
+        """Words ``first`` … of a core's weight memory, ``(count, lanes)``."""
+        lanes, bits = self.fabric.lanes, self.fabric.weight_bits
+        field_ = self.fabric.weight_record
+        words = self._words(core, Space.WEIGHTS, first, count, lanes * bits)
+        return np.array([[field_.unpack(w >> n * bits)["weight"] for n in range(lanes)] for w in words], np.int64)
+
+    def _counter(self, node: int, index: int) -> int:
+        return join(self._read(node, Space.COUNTERS, index, COUNTER_BITS // CHUNK))
+
+    def _counters(self, node: int, names: tuple[str, ...]) -> dict[str, int]:
+        return dict(zip(names, self._words(node, Space.COUNTERS, 0, len(names), COUNTER_BITS), strict=True))
+
+    def _words(self, node: int, space: Space, first: int, count: int, width: int) -> list[int]:
+        chunks = -(-width // CHUNK)
+        values = self._read(node, space, first, count * chunks).reshape(count, chunks)
+        return [join(row) for row in values]
+
+    def _read(self, node: int, space: Space, word: int, chunks: int) -> Words:
+        ask = np.array([address(node, space, word), packet(Kind.READ, node, chunks)], np.uint32)
+        fields = PACKET.unpack(self._exchange(ask, chunks))
+        return np.asarray(fields["index"][fields["kind"] == Kind.VALUE])
+
+
+def join(chunks: Iterable[int]) -> int:
+    """The number whose 16-bit chunks these are, low ones first."""
+    return sum(int(c) << CHUNK * n for n, c in enumerate(chunks))

@@ -1,0 +1,57 @@
+// What those cells of vendors do that Yosys knows by name alone; tests/netlist.py puts these in their places.
+
+// A block of RAM: 2,048 bytes of BYTE bits. A port of WIDTH bits is a part of a byte, one byte, or two or four of them, which
+// then have an enable each in the low bits of the address. A read gives what was there before the edge of the clock; a port
+// that writes reads nothing, unless OLD. With REG what was read comes a clock later, through a register of its own enable OCE.
+module BLOCK_RAM #(
+  parameter BYTE = 9, WIDTH_A = 18, WIDTH_B = 18, OLD_A = 0, OLD_B = 0, REG_A = 0, REG_B = 0,
+  parameter [18431:0] INIT = 0
+) (
+  input CLKA, CEA, OCEA, WEA, input [13:0] ADA, input [35:0] DIA, output [35:0] DOA,
+  input CLKB, CEB, OCEB, WEB, input [13:0] ADB, input [35:0] DIB, output [35:0] DOB
+);
+  reg [8:0] bytes [0:2047];
+  generate
+    if (INIT != 0) begin : begins  // thousands of statements, for memories that begin with something
+      integer n;
+      initial for (n = 0; n < 2048; n = n + 1) bytes[n] = INIT[9 * n +: 9];
+    end
+  endgenerate
+  reg [35:0] reada = 0, readb = 0, latera = 0, laterb = 0;
+  assign DOA = REG_A ? latera : reada;
+  assign DOB = REG_B ? laterb : readb;
+  always @(posedge CLKA) if (OCEA) latera <= reada;
+  always @(posedge CLKB) if (OCEB) laterb <= readb;
+
+  `define PORT(side, CLK, CE, WE, AD, DI, DO, WIDTH, OLD) \
+    if (WIDTH < BYTE) begin : side \
+      wire [2:0] first = AD[2:0] & ~(WIDTH - 1); \
+      always @(posedge CLK) if (CE) begin \
+        if (WE) bytes[AD[13:3]][first +: WIDTH] <= DI[WIDTH - 1:0]; \
+        if (!WE || OLD) DO[WIDTH - 1:0] <= bytes[AD[13:3]][first +: WIDTH]; \
+      end \
+    end else begin : side \
+      genvar k; \
+      for (k = 0; k < WIDTH / BYTE; k = k + 1) begin : part \
+        wire [10:0] at = WIDTH / BYTE == 4 ? {AD[13:5], 2'b00} + k : WIDTH / BYTE == 2 ? {AD[13:4], 1'b0} + k : AD[13:3]; \
+        wire writes = WE & (WIDTH == BYTE || AD[k]); \
+        always @(posedge CLK) if (CE) begin \
+          if (writes) bytes[at][BYTE - 1:0] <= DI[BYTE * k +: BYTE]; \
+          if (!WE || OLD) DO[BYTE * k +: BYTE] <= bytes[at][BYTE - 1:0]; \
+        end \
+      end \
+    end
+
+  generate
+    `PORT(a, CLKA, CEA, WEA, ADA, DIA, reada, WIDTH_A, OLD_A)
+    `PORT(b, CLKB, CEB, WEB, ADB, DIB, readb, WIDTH_B, OLD_B)
+  endgenerate
+endmodule
+
+module MULTIPLIER #(parameter WIDTH = 18) (
+  input [WIDTH - 1:0] A, B, input SIGNEDA, SIGNEDB, output [2 * WIDTH - 1:0] P
+);
+  wire signed [WIDTH:0] a = {SIGNEDA & A[WIDTH - 1], A};
+  wire signed [WIDTH:0] b = {SIGNEDB & B[WIDTH - 1], B};
+  assign P = a * b;
+endmodule

@@ -1,0 +1,162 @@
+"""Netlists of cells, as a synthesis tool writes them, as designs that can be simulated.
+
+Yosys has models of nearly every cell; blocks of RAM and multipliers of ECP5 and Gowin it knows by name alone, and gets
+those of ``cells/blocks.v``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aerloom.boards import tools
+from aerloom.boards.board import Board, Family
+from aerloom.boards.build import SCRIPT
+
+BLOCKS = Path(__file__).with_name("cells") / "blocks.v"
+MODELS = {"ecp5": "+/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh", "ice40up": "+/ice40/cells_sim.v",
+          "ice40hx": "+/ice40/cells_sim.v", "gowin": "+/gowin/cells_sim.v"}
+OPEN = {"FCI": "0", "LSR": "0", "DI0": None, "DI1": None}  # what an open pin of a routed ECP5 is, but for all that are 1
+Cell = dict[str, Any]
+
+
+def synthesised(design: str, family: Family, folder: Path, *options: str) -> dict[str, Any]:
+    """The netlist of cells of a design in RTLIL."""
+    (folder / "top.il").write_text(design)
+    commands = [*family.synthesis[:-1], " ".join((family.synthesis[-1], *options)), "write_json netlist.json"]
+    (folder / "synthesis.ys").write_text(SCRIPT + "\n".join(commands))
+    tools.run("yosys", ["-q", "synthesis.ys"], folder)
+    out: dict[str, Any] = json.loads((folder / "netlist.json").read_text())
+    return out
+
+
+def modelled(netlist: dict[str, Any], family: Family, folder: Path) -> dict[str, Any]:
+    """The netlist with each cell's model in its place: gates, flip-flops and memories alone."""
+    top = netlist["modules"]["top"]
+    for cell in top["cells"].values():
+        if change := CHANGES.get(cell["type"]):
+            change(cell)
+    (folder / "cells.json").write_text(json.dumps({"modules": {"top": top}}))
+    (folder / "blocks.v").write_text(BLOCKS.read_text())
+    (folder / "models.ys").write_text("\n".join((
+        "read_json cells.json", f"read_verilog -DNO_ICE40_DEFAULT_ASSIGNMENTS {MODELS[family.name]}",
+        "read_verilog -overwrite blocks.v", "hierarchy -check -top top", "proc", "flatten", "opt -fast", "memory_collect",
+        "techmap", "simplemap", "opt -fast", "dfflegalize -cell $_DFF_P_ 01", "clean -purge", "write_json gates.json")))
+    tools.run("yosys", ["-q", "models.ys"], folder)
+    gates: dict[str, Any] = json.loads((folder / "gates.json").read_text())
+    return gates["modules"]["top"]  # type: ignore[no-any-return]
+
+
+def routed(board: Board, folder: Path) -> dict[str, Any]:
+    """What place and route for an ECP5 makes of ``netlist.json``: cells as the device has them."""
+    tools.run(board.family.route, [*board.options, "--json", "netlist.json", "--write", "routed.json", "--freq", "10",
+                                   "--lpf-allow-unconstrained", "--timing-allow-fail", "-q"], folder)
+    out: dict[str, Any] = json.loads((folder / "routed.json").read_text())
+    for cell in out["modules"]["top"]["cells"].values():
+        pins, parameters = cell["connections"], cell["parameters"]
+        for pin, way in cell["port_directions"].items():
+            if way == "input" and not pins.get(pin) and OPEN.get(pin, "1"):
+                mux = parameters.get(f"{pin}MUX", "").strip()
+                pins[pin] = [mux if mux in ("0", "1") else "0" if mux == "INV" else OPEN.get(pin, "1")]
+        if cell["type"] == "TRELLIS_FF":
+            if parameters.pop("SD", "1").strip() == "0":
+                pins["DI"] = pins["M"]  # past the look-up table
+        elif cell["type"] == "TRELLIS_COMB":
+            second = cell["attributes"].get("NEXTPNR_BEL", "").endswith(".K1")
+            cell["parameters"] = {"MODE": parameters.get("MODE", "LOGIC"), "INITVAL": parameters.get("INITVAL", "0" * 16),
+                                  "CCU2_INJECT1": parameters.get("CCU2_INJECT1", "NO"), "IS_Z1": f"{int(second):032b}"}
+        elif cell["type"] in ("TRELLIS_RAMW", "DCCA"):
+            cell["parameters"] = {}
+    return out
+
+
+def bits(text: Any) -> int:
+    """A parameter as JSON has it."""
+    return int(text, 2) if isinstance(text, str) else int(text)
+
+
+def bus(cell: Cell, name: str, width: int) -> list[Any]:
+    """What is at the pins ``name0``, ``name1``, …: zero where there is none."""
+    return [(cell["connections"].get(f"{name}{n}") or ["0"])[0] for n in range(width)]
+
+
+def become(cell: Cell, kind: str, parameters: dict[str, Any], ports: dict[str, list[Any]], outputs: set[str]) -> None:
+    cell |= {"type": kind, "parameters": parameters, "connections": ports, "attributes": {},
+             "port_directions": {name: "output" if name in outputs else "input" for name in ports}}
+
+
+def unused(cell: Cell, *names: str) -> None:
+    """These pins do nothing: the model has none of them."""
+    for name in names:
+        assert (cell["connections"].get(name) or ["0"])[0] in ("0", "x"), f"{cell['type']} with {name}"
+
+
+def block_ecp5(cell: Cell) -> None:
+    p, pins = cell["parameters"], cell["connections"]
+    unused(cell, "RSTA", "RSTB")
+    widths = bits(p["DATA_WIDTH_A"]), bits(p["DATA_WIDTH_B"])
+    assert "INV" not in (p["CLKAMUX"], p["CLKBMUX"])
+    modes = [p.get(f"WRITEMODE_{side}", "NORMAL") for side in "AB"]
+    assert "WRITETHROUGH" not in modes
+    init = 0
+    for n in range(1024):
+        row = bits(p[f"INITVAL_{n // 16:02X}"])
+        init |= (row >> 20 * (n % 16) & (1 << 18) - 1) << 18 * n
+    data = {name: bus(cell, name, 18) for name in ("DIA", "DIB")}
+    read = {name: [(pins.get(f"{name}{n}") or [None])[0] for n in range(18)] for name in ("DOA", "DOB")}
+    if widths[0] == 36:  # written through both
+        data["DIA"] += data.pop("DIB")
+    if widths[1] == 36:
+        read["DOB"] = read.pop("DOA") + read["DOB"]
+    ports = {name: pins.get(name) or ["0"] for name in ("CLKA", "CEA", "OCEA", "WEA", "CLKB", "CEB", "OCEB", "WEB")}
+    ports |= {name: bus(cell, name, 14) for name in ("ADA", "ADB")} | data
+    outputs = {name: wires for name, wires in read.items() if any(w is not None for w in wires)}
+    sizes = {f"WIDTH_{side}": width for side, width in zip("AB", widths, strict=True)}
+    sizes |= {f"OLD_{side}": mode != "NORMAL" for side, mode in zip("AB", modes, strict=True)}
+    sizes |= {f"REG_{side}": p[f"REGMODE_{side}"] == "OUTREG" for side in "AB"}
+    place(cell, sizes, 9, init, ports, outputs)
+
+
+def block_gowin(cell: Cell) -> None:
+    p, pins = cell["parameters"], cell["connections"]
+    unused(cell, "RESETA", "RESETB", *(f"{name}{n}" for name in ("BLKSELA", "BLKSELB") for n in range(3)))
+    assert bits(p["READ_MODE"]) == 0
+    byte = 9 if cell["type"].startswith("SDPX9") else 8
+    rows = [bits(p[f"INIT_RAM_{n:02X}"]) for n in range(64)]
+    init = sum((rows[n // 32] >> byte * (n % 32) & (1 << byte) - 1) << 9 * n for n in range(2048))
+    ports = {"CLKA": pins["CLKA"], "CEA": pins["CEA"], "WEA": ["1"], "OCEA": ["0"], "ADA": pins["ADA"],
+             "DIA": pins["DI"],
+             "CLKB": pins["CLKB"], "CEB": pins["CEB"], "WEB": ["0"], "OCEB": ["0"], "ADB": pins["ADB"]}
+    sizes = {"WIDTH_A": bits(p["BIT_WIDTH_0"]), "WIDTH_B": bits(p["BIT_WIDTH_1"])}
+    place(cell, sizes, byte, init, ports, {"DOB": pins["DO"]})
+
+
+def place(cell: Cell, sizes: dict[str, Any], byte: int, init: int, ports: dict[str, Any], outputs: dict[str, Any]) -> None:
+    numbers = {name: f"{int(n):032b}" for name, n in {**sizes, "BYTE": byte}.items()}
+    spare = iter(range(SPARE, SPARE + 72))  # wires that lead nowhere
+    driven = {name: [next(spare) if wire is None else wire for wire in wires] for name, wires in outputs.items()}
+    become(cell, "BLOCK_RAM", numbers | {"INIT": f"{init:018432b}"}, ports | driven, set(driven))
+
+
+def multiplier(width: int, kind: str) -> Callable[[Cell], None]:
+    def ecp5(cell: Cell) -> None:
+        pins = cell["connections"]
+        ports = {"A": bus(cell, "A", width), "B": bus(cell, "B", width), "P": bus(cell, "P", 2 * width)}
+        become(cell, "MULTIPLIER", {"WIDTH": f"{width:032b}"}, ports | {k: pins[k] for k in ("SIGNEDA", "SIGNEDB")}, {"P"})
+
+    def gowin(cell: Cell) -> None:
+        pins = cell["connections"]
+        ports = {"A": pins["A"], "B": pins["B"], "P": pins["DOUT"], "SIGNEDA": pins["ASIGN"], "SIGNEDB": pins["BSIGN"]}
+        become(cell, "MULTIPLIER", {"WIDTH": f"{width:032b}"}, ports, {"P"})
+
+    return ecp5 if kind == "ecp5" else gowin
+
+
+SPARE = 10_000_000
+CHANGES: dict[str, Callable[[Cell], None]] = {
+    "DP16KD": block_ecp5, "MULT18X18D": multiplier(18, "ecp5"),
+    "SDPB": block_gowin, "SDPX9B": block_gowin,
+    "MULT9X9": multiplier(9, "gowin"), "MULT18X18": multiplier(18, "gowin"), "MULT36X36": multiplier(36, "gowin"),
+}

@@ -1,0 +1,156 @@
+"""Netlists: what synthesis, and place and route, make of a chip computes what golden does, bit for bit.
+
+The cells are simulated by Yosys' own models; for blocks of RAM and multipliers of ECP5 and Gowin, which it has none for, by
+those of ``cells/blocks.v``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import netlist
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+from gates import Gates
+from test_chip import check, dense, planes
+
+from aerloom import Device, Fabric, Network, quantize, zoo
+from aerloom.boards import tools
+from aerloom.boards.board import Board
+from aerloom.boards.catalogue import find
+from aerloom.boards.tailor import grown
+from aerloom.hdl.chip import Chip
+from aerloom.host.link import KIND_SHIFT, REPLIES
+from aerloom.models import golden
+from aerloom.models.contents import EMPTY, Contents, baked
+from aerloom.models.errors import AerloomError
+from aerloom.models.place import place
+from aerloom.sim.build import design
+from aerloom.sim.engine import run
+from aerloom.sim.link import SimLink
+
+TINY = Fabric.preset("tiny")
+FAMILIES = {"ecp5": "ulx3s-25f", "ice40": "ice40-hx8k", "gowin": "tang-nano-20k"}
+STEPS = 8
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture
+def gates(tmp_path: Path) -> Callable[..., Device]:
+    """A device whose chip is a netlist."""
+
+    def get(board: Board, fabric: Fabric, contents: Contents = EMPTY, routed: bool = False) -> Device:
+        need("yosys", *([board.family.route] if routed else []))
+        cells = netlist.synthesised(design(Chip(fabric, contents)), board.family, tmp_path)
+        if routed:
+            cells = netlist.routed(board, tmp_path)
+        made = netlist.modelled(cells, board.family, tmp_path)
+        replies = sum(1 << int(kind) for kind in REPLIES)
+        return Device(SimLink(fabric, Gates(Chip(fabric), made, counted={"o": (KIND_SHIFT, replies)})))
+
+    return get
+
+
+class Store(wiring.Component):
+    """A memory with a multiplier behind it: what is written at an address and read at the next one."""
+
+    def __init__(self, width: int, depth: int, granularity: int | None, init: list[int]):
+        self.width, self.depth, self.granularity, self.init = width, depth, granularity, init
+        parts = width // (granularity or width)
+        word = data.StructLayout({"address": ceil_log2(depth), "data": width, "write": parts})
+        super().__init__({"i": In(stream.Signature(word)), "o": Out(stream.Signature(width + 13))})
+
+    def elaborate(self, platform: object) -> Module:
+        m, i = Module(), self.i.payload
+        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=self.init)
+        write, read = memory.write_port(granularity=self.granularity), memory.read_port()
+        moves, there, factor = Signal(), Signal(), Signal(signed(13))
+        m.d.comb += [
+            moves.eq(~there | self.o.ready), self.i.ready.eq(moves), self.o.valid.eq(there),
+            write.addr.eq(i.address + 1), write.data.eq(i.data), write.en.eq(Mux(moves & self.i.valid, i.write, 0)),
+            read.addr.eq(i.address), read.en.eq(moves),
+            self.o.payload.eq(read.data[: min(18, self.width)].as_signed() * factor ^ read.data),
+        ]
+        with m.If(moves):
+            m.d.sync += [there.eq(self.i.valid), factor.eq(i.data)]
+        return m
+
+
+@pytest.mark.parametrize("width, depth, granularity, full", [
+    (1, 16384, None, False), (2, 5000, None, True), (4, 3000, None, True), (8, 2048, None, True), (9, 1500, None, True),
+    (16, 1024, 8, True), (18, 1024, 9, False), (36, 512, 9, True), (32, 512, 16, True), (40, 300, None, True),
+    (12, 16, None, True)])
+@pytest.mark.parametrize("name", FAMILIES.values(), ids=FAMILIES)
+def test_cells_are_modelled_as_they_work(tmp_path: Path, name: str, width: int, depth: int, granularity: int | None,
+                                         full: bool) -> None:
+    """Memories of every shape of a block of RAM, with what they begin with, and a multiplier; beside Amaranth's own."""
+    need("yosys")
+    r = np.random.default_rng(width)
+    init = [int(v) for v in r.integers(0, 1 << min(width, 62), depth)] if full else []
+    dut = Store(width, depth, granularity, init)
+    words = [{"address": int(r.integers(0, 40)), "data": int(r.integers(0, 1 << min(width, 62))),
+              "write": int(r.integers(0, 1 << width // (granularity or width)))} for _ in range(600)]
+    expected = run(dut, {"i": words}, {"o": len(words)}, engine="amaranth", stall=0.2)["o"]
+    family = find(name).family
+    made = netlist.modelled(netlist.synthesised(design(dut), family, tmp_path), family, tmp_path)
+    with Gates(dut, made, stall=0.2) as simulation:
+        bits = [simulation.inputs[0].bits(word) for word in words]
+        found = simulation.exchange({"i": bits}, {"o": len(words)})["o"]
+    assert list(map(int, found)) == expected
+
+
+def need(*names: str) -> None:
+    for name in names:
+        try:
+            tools.command(name)
+        except AerloomError as e:
+            pytest.skip(str(e))
+
+
+def spikes(network: Network, samples: int = 2) -> dict[str, np.ndarray]:
+    r = np.random.default_rng(2)
+    return {i.name: (r.random((samples, STEPS, i.size)) < 0.4).astype(np.uint8) for i in network.inputs}
+
+
+@pytest.mark.parametrize("name", FAMILIES.values(), ids=FAMILIES)
+def test_netlist_of_a_small_chip(gates: Callable[..., Device], name: str) -> None:
+    """Loaded and run: a recurrent network, then one with convolutions."""
+    fabric = replace(TINY, rows=32, parameter_rows=128)
+    with gates(find(name), fabric) as device:
+        for network in (dense(1), planes(1)):
+            check(device, network, spikes(network))
+
+
+def test_netlist_of_a_real_networks_chip(gates: Callable[..., Device]) -> None:
+    digits = quantize(zoo("digits"), 8).network
+    fabric, _ = grown(digits, replace(TINY, lanes=8))
+    with gates(find("ulx3s-25f"), fabric) as device:
+        check(device, digits, spikes(digits))
+
+
+def test_netlist_of_a_baked_chip(gates: Callable[..., Device]) -> None:
+    """What a bitstream says the memories begin with is the network."""
+    network = dense(2)
+    inside = baked(place(network, TINY), list(network.population), STEPS)
+    with gates(find("ulx3s-25f"), TINY, inside) as device:
+        device.assume(network, watch=list(network.population))
+        found = device.run(spikes(network)).spikes
+    trace = golden.run(network, spikes(network))
+    for name in network.population:
+        np.testing.assert_array_equal(found[name], trace.spikes[name])
+
+
+def test_netlist_after_place_and_route(gates: Callable[..., Device]) -> None:
+    """The smallest chip that runs a network, as nextpnr packed, placed and routed it."""
+    network = dense(3)
+    fabric, _ = grown(network, replace(find("ice40-hx8k").fabric, lanes=4))
+    with gates(find("ulx3s-25f"), fabric, routed=True) as device:
+        check(device, network, spikes(network))
