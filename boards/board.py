@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,7 @@ class Family:
 
     name: str
     synthesis: tuple[str, ...]  #: Yosys commands
+    refine: Callable[[dict[str, Any]], object] | None = None  #: changes Yosys' netlist, as write_json has it
     route: str = ""  #: nextpnr; empty: a Vivado project is written instead
     pack: str = ""
     suffix: str = ""  #: of the bitstream

@@ -111,7 +111,8 @@ def cache_folder(cache: Path | str | None) -> Path:
 
 def identity(job: Job, clock: float | None, versions: list[str]) -> str:
     """Equal for builds that give the same bits."""
-    flow = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("build.py", "clocks.py", "top.py"))
+    steps = ("build.py", "clocks.py", "outreg.py", "top.py")
+    flow = b"".join(Path(__file__).with_name(name).read_bytes() for name in steps)
     design = ByteBoard(job.fabric, contents=job.contents)
     design._MustUse__used = True  # Amaranth warns of components that nobody elaborates; this one may not have to be
     parts = (design.fingerprint, hashlib.sha256(flow).hexdigest(), repr(job.board),
@@ -130,6 +131,10 @@ def _attempt(job: Job, setting: clocks.Setting, work: Path, told: Told) -> Repor
     told("synthesis")
     (work / "top.ys").write_text(SCRIPT + "\n".join([*family.synthesis, "write_json top.json"]))
     seconds["synthesis"] = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], work)
+    if family.refine:
+        netlist = json.loads((work / "top.json").read_text())
+        family.refine(netlist)
+        (work / "top.json").write_text(json.dumps(netlist))
     told("place and route")
     constraints = f"top.{family.constraints}"
     ways = {"ecp5": ["--lpf", constraints, "--textcfg", "top.config"], "gowin": ["--vopt", f"cst={constraints}"]}

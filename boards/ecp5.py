@@ -2,11 +2,13 @@
 
 from ..models.fabric import Fabric
 from .board import Board, Family, Resources
+from .outreg import absorb
 
 ECP5 = Family(
     "ecp5",
     synthesis=("synth_ecp5 -top top",),
     route="nextpnr-ecp5", pack="ecppack", suffix="bit", constraints="lpf",
+    refine=absorb,
     shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),
     cells={"lut": ("TRELLIS_COMB",), "ff": ("TRELLIS_FF",), "bram": ("DP16KD",), "dsp": ("MULT18X18D",)},
 )

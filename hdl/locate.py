@@ -109,7 +109,7 @@ class Locate(wiring.Component):
 
         # r: plain registers behind the memories, so that they can be those of a block of RAM itself
         r_valid, r_p, r_index, r_known, r_head = stage("r", t_valid, t_p, t_index, t_known, **t_head)
-        rows = [Signal.like(table.data, name=f"r_{axis}", reset_less=True) for axis, table in zip("yxc", tables, strict=True)]
+        rows = [Signal(table.data.shape(), name=f"r_{n}", reset_less=True) for n, table in enumerate(tables)]
         with m.If(moves):
             m.d.sync += [row.eq(table.data) for row, table in zip(rows, tables, strict=True)]
 
@@ -120,7 +120,8 @@ class Locate(wiring.Component):
             alone = {"row": 0, "weights": 0, "known": 1, "count": 1, "fanout": 0}
             if axis == "c":
                 alone |= {"weights": r_index, "count": r_p.rows, "fanout": r_p.fanout}
-            says = {name: Signal(shape, name=f"s_{axis}_{name}", reset_less=True) for name, shape in row.shape().members.items()}
+            says = {name: Signal(shape, name=f"s_{axis}_{name}", reset_less=True)
+                    for name, shape in row.shape().members.items()}
             with m.If(moves):
                 m.d.sync += [says[name].eq(Mux(r_p.tabled, getattr(row, name), alone[name])) for name in says]
             said.append(says)

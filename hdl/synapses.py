@@ -23,7 +23,7 @@ def summed(fabric: Fabric) -> data.StructLayout:
 
 
 class To(enum.Enum, shape=2):
-    """What a weight is added to: the sum in memory, that made one clock or two clocks ago, or nothing (and no weight is)."""
+    """What a weight is added to: the sum in memory, that made one clock or two clocks ago; or no weight, to zero."""
 
     MEMORY = 0
     LAST = 1

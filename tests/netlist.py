@@ -29,6 +29,9 @@ def synthesised(design: str, family: Family, folder: Path, *options: str) -> dic
     (folder / "synthesis.ys").write_text(SCRIPT + "\n".join(commands))
     tools.run("yosys", ["-q", "synthesis.ys"], folder)
     out: dict[str, Any] = json.loads((folder / "netlist.json").read_text())
+    if family.refine:
+        family.refine(out)
+        (folder / "netlist.json").write_text(json.dumps(out))
     return out
 
 
