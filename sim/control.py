@@ -8,15 +8,10 @@ crosses them is a packet in one integer. Compiled by numba where it is installed
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from ..models.fabric import Kind
 from ..models.fast import compiled
-
-Ints = NDArray[np.int64]
 
 SPIKE, STEP, CREDIT = int(Kind.SPIKE), int(Kind.STEP), int(Kind.CREDIT)
 KEY, INDEX = 3, 13  #: first bits of a packet's key and index
@@ -25,111 +20,6 @@ LATE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits
 FETCH_FIRST, FIRST, CHOOSE, FETCH_MESSAGE, MESSAGE, FETCH_SWEEP, SWEEP, GRANT = range(8)  #: states of Schedule
 FETCH_STEP, OWE, PASS = 2, 3, 4  #: more states of Entrance
 FOREVER = 1 << 60
-
-
-class Plan(NamedTuple):
-    """What a placement puts into the tables; C cores, S slots, K keys, R routers, I inputs."""
-
-    sizes: Ints  #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes, and before its first group
-    first: Ints  #: (C, K) KEYS
-    projections: Ints  #: of a key
-    home: Ints  #: −1: it is not here; else its slot
-    target: Ints  #: (C, projections) slot of a projection
-    late: Ints
-    costs: Ints  #: where ``words`` has the rows that each index of the source walks over
-    words: Ints
-    key: Ints  #: (C, S) POPULATIONS
-    groups: Ints  #: of update_lanes neurons
-    tokens: Ints
-    tokens_first: Ints
-    credits: Ints
-    credits_first: Ints
-    sources: Ints  #: first and number of the keys in ``grants``
-    source_count: Ints
-    grants: Ints  #: (C, projections) SOURCES
-    part: Ints  #: (C, S) whose spikes
-    gates: Ints  #: (I, 2) credits, and credits at first
-    ports: Ints  #: (R,)
-    into: Ints  #: (R, 3) the buffer that a port hears; −1: the entrance
-    out: Ints  #: (R, 3) the buffer that it speaks into
-    entry: Ints  #: (C, 2) the router's buffer, and the core's own
-    exit: Ints  #: (C,)
-    listeners: Ints  #: (R, K) ROUTES
-    way_home: Ints
-
-
-class Spikes(NamedTuple):
-    """What is sent: by the host as packets, and in each step by each part as groups of so many spikes."""
-
-    host: Ints
-    steps: Ints  #: [1]: of a sample
-    group: Ints  #: (parts, steps + 1) where its groups begin
-    sizes: Ints
-    spike: Ints  #: (parts, steps + 1) where its spikes begin
-    indices: Ints
-
-
-class Buffers(NamedTuple):
-    """All of them: two registers each, and what comes and goes in this clock."""
-
-    valid: Ints
-    data: Ints
-    full: Ints
-    spare: Ints
-    came: Ints  #: a packet, or 0
-    goes: Ints
-
-
-class Cores(NamedTuple):
-    """Registers of the cores, ``(C,)`` or ``(C, …)``."""
-
-    key: Ints  # Lookup: packets, 0 if there is none; projections done
-    done: Ints
-    found: Ints
-    found_slot: Ints
-    found_at: Ints
-    visits: Ints  # Locate, a ring, and how many are in it
-    head: Ints
-    filled: Ints
-    clearing: Ints  # Walk
-    sweeping: Ints
-    waits: Ints
-    swept_slot: Ints
-    walked: Ints
-    under_way: Ints  # from Walk to Emit: a ring of slots + 1, and how many are in it
-    at: Ints
-    flying: Ints
-    state: Ints  # Schedule
-    slot: Ints
-    idle: Ints
-    ready: Ints
-    fresh: Ints
-    taken: Ints
-    tokens: Ints
-    credits: Ints
-    grant: Ints  # Creditor
-    granting: Ints
-    granted: Ints
-    busy: Ints  # Emit
-    sender: Ints
-    step: Ints
-    left: Ints
-    there: Ints
-    more: Ints
-    next_group: Ints
-    next_spike: Ints
-    last: Ints  # Merge
-    held: Ints
-    adding: Ints  #: clocks in which the lanes add
-
-
-class Routers(NamedTuple):
-    """Registers of the routers, ``(R, 3)``."""
-
-    packet: Ints
-    done: Ints
-    last: Ints
-    held: Ints
 
 
 @compiled
@@ -318,8 +208,9 @@ def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
     """Computes the sending half of :class:`aerloom.hdl.emit.Emit`; a slot + 1 if all of its message is sent, else −1 if
     it reads on."""
     sent = 0
-    more, there = s.more[c], s.there[c]
-    take = there and (more == 0 or (taken and more == 1))
+    more, there, ahead = s.more[c], s.there[c], s.ahead[c]
+    take = ahead and (more == 0 or (taken and more == 1))
+    pull = there and (take or not ahead)
     if more and taken:
         s.more[c] -= 1
         s.next_spike[c] += 1
@@ -329,8 +220,10 @@ def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
     if take:
         s.more[c] = e.sizes[s.next_group[c]]
         s.next_group[c] += 1
-    if take or (not there and s.left[c]):
+    if take or pull or (not there and s.left[c]):
         sent = sent or -1
+        s.ahead[c] = pull or (ahead and not take)
+    if pull or not there:
         s.there[c] = s.left[c] != 0
         if s.left[c]:
             s.left[c] -= 1
@@ -365,7 +258,7 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     """Computes :class:`aerloom.hdl.core.Core`; whether anything happens but rows that are counted."""
     # what leaves: Emit, Creditor, Merge
     more = s.more[c]
-    sends = more != 0 or (s.busy[c] and s.left[c] == 0 and not s.there[c])
+    sends = more != 0 or (s.busy[c] and s.left[c] == 0 and not s.there[c] and not s.ahead[c])
     who = turn((sends != 0) | (s.grant[c] != 0) << 1, s.last[c], s.held[c], 3)
     valid = sends if who == 0 else s.grant[c] != 0 if who == 1 else False
     free = not b.full[p.exit[c]]

@@ -8,21 +8,22 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..hdl.neurons import Neurons
 from ..hdl.synapses import Synapses
+from ..models.contents import Stored, baked
 from ..models.errors import AerloomError
-from ..models.fabric import Fabric
+from ..models.fabric import AXES, CHIP, Fabric, Space, route_record
 from ..models.golden import Trace
-from ..models.place import CLOCK, Link, Part, Placement
+from ..models.place import CLOCK, Part, Placement
+from ..models.record import Record
 from . import control
-from .control import INDEX, KEY, SPIKE, STEP, Plan, Spikes
+from .control import INDEX, KEY, SPIKE, STEP
+from .registers import Buffers, Cores, Ints, Plan, Routers, Spikes
 
 __all__ = ["cycles"]
 
-Ints = NDArray[np.int64]
-LOCATE, WAIT = 7, 1
+LOCATE, WAIT = 6, 1  #: registers of Locate; clocks before a sweep's first group, in which Walk lets the sums be stored
 
 
 def cycles(placement: Placement, trace: Trace, *, watch: Collection[str] | None = None, alone: bool = False,
@@ -64,11 +65,11 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
     shapes = {name: (cores, slots) for name in ("idle", "ready", "fresh", "taken", "tokens", "credits", "step")}
     shapes |= {"visits": (cores, LOCATE), "under_way": (cores, plan.sizes[3] + 1)}
     start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
-    core = control.Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
-                           for name in control.Cores._fields))
+    core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
+                           for name in Cores._fields))
     size = 1 + max(plan.exit.max(), plan.entry.max(), plan.out.max())
-    return (control.Buffers(*np.zeros((len(control.Buffers._fields), size), np.int64)), core,
-            control.Routers(*np.zeros((len(control.Routers._fields), routers, 3), np.int64)))
+    return (Buffers(*np.zeros((len(Buffers._fields), size), np.int64)), core,
+            Routers(*np.zeros((len(Routers._fields), routers, 3), np.int64)))
 
 
 # --- what the tables hold
@@ -76,79 +77,69 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=8)
 def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
-    """The tables of a placement; placements do not change, so neither do their plans."""
-    fabric, parts = placement.fabric, placement.parts
-    cores, slots = fabric.cores, fabric.populations
-    t = {name: np.zeros((cores, fabric.keys), np.int64) for name in ("first", "projections", "home")}
-    t |= {name: np.zeros((cores, fabric.projections), np.int64) for name in ("target", "late", "costs", "grants")}
-    t |= {name: np.zeros((cores, slots), np.int64) for name in (
-        "key", "groups", "tokens", "tokens_first", "credits", "credits_first", "sources", "source_count", "part")}
-    t["home"] -= 1
-    t["tokens_first"] += 1  # a slot without a population waits for a token that nobody sends
-    seated = [part for part in parts if part.core is not None]
-    words: list[Ints] = [np.zeros(0, np.int64)]
-    for n, core in enumerate(placement.cores):
-        row = 0
-        for part in parts:
-            mine = [link for link in core.links if link.source is part]
-            t["first"][n, part.key], t["projections"][n, part.key] = row if mine else 0, len(mine)
-            if part.core == n:
-                t["home"][n, part.key] = part.slot
-            for link in mine:
-                t["target"][n, row], t["late"][n, row] = link.target.slot, link.late
-                t["costs"][n, row] = sum(map(len, words))
-                words.append(rows_of(link))
-                row += 1
-        at = 0
-        for part in core.parts:
-            into, out = [link for link in core.links if link.target is part], placement.listeners(part)
-            values = {
-                "key": part.key, "groups": -(-part.seated // fabric.update_lanes), "tokens": len(into),
-                "tokens_first": sum(not link.late for link in into), "credits": len(out),
-                "credits_first": sum(link.late for link in out), "sources": at, "source_count": len(into),
-                "part": seated.index(part)}
-            for name, value in values.items():
-                t[name][n, part.slot] = value
-            t["grants"][n, at : at + len(into)] = [link.source.key for link in into]
-            at += len(into)
-    gates = np.zeros((fabric.inputs, 2), np.int64)
-    for part in parts:
-        if part.core is None:
-            links = placement.listeners(part)
-            gates[part.key] = len(links), sum(link.late for link in links)
+    """What a chip reads in its tables; placements do not change, so neither do their plans."""
+    fabric, known = placement.fabric, baked(placement, watched)
+    cores = [_core(known[n], fabric, placement.parts) for n in range(fabric.cores)]
+    t = {name: np.array([core[name] for core in cores]) for name in cores[0] if name != "words"}
+    t["costs"] += (np.cumsum([0, *(len(core["words"]) for core in cores[:-1])]))[:, None]
+    part = np.zeros((fabric.cores, fabric.populations), np.int64)
+    for n, p in enumerate(p for p in placement.parts if p.core is not None):
+        part[p.core, p.slot] = n
+    gates = _rows(known[CHIP], Space.GATES, fabric.gate_record, fabric.inputs)
+    routes = [_rows(known[r.node], Space.ROUTES, route_record(r.ports), fabric.keys) for r in fabric.tree()]
     between = Synapses.latency + Neurons.latency(fabric)
-    sizes = np.array([slots, fabric.inputs, fabric.rows, between, WAIT])
-    return Plan(sizes=sizes, words=np.concatenate(words), gates=gates, **t, **_tree(placement, watched))
+    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, WAIT])
+    return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
+                gates=np.stack([gates["credits"], gates["credits_first"]], axis=1),
+                listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),
+                **t, **_tree(fabric))
 
 
-def rows_of(link: Link) -> Ints:
-    """Rows of sums that a spike of each index of the link's source walks over."""
-    source, reach = link.source, link.reach
-    if reach is None:
-        return np.zeros(source.indices, np.int64)
-    if reach.tables is None:
-        return np.full(source.indices, reach.rows)
-    at, index = source.code, np.arange(source.indices)
-    fields = (index >> at.channel_bits >> at.column_bits, index >> at.channel_bits & (1 << at.column_bits) - 1,
-              index & (1 << at.channel_bits) - 1)
-    out = np.ones(source.indices, np.int64)
-    for entries, place in zip(reach.tables, fields, strict=True):
-        counts = np.array([e.count for e in entries])
-        out *= np.where(place < len(counts), counts[np.minimum(place, len(counts) - 1)], 0)
-    return out
+def _rows(stored: Stored, space: Space, record: Record, count: int) -> dict[str, Ints]:
+    """A table, field by field."""
+    words = stored.words.get(space, {})
+    rows = [record.unpack(words.get(n, 0)) for n in range(count)]
+    return {name: np.array([int(row[name]) for row in rows], np.int64) for name in record.fields}
 
 
-def _tree(placement: Placement, watched: tuple[str, ...]) -> dict[str, Ints]:
-    """Which buffers join routers and cores, and what goes where. Ports of routers have the first buffers, then cores."""
-    fabric: Fabric = placement.fabric
+def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
+    """The tables of a core, under the names that :class:`Plan` gives them."""
+    keys = _rows(stored, Space.KEYS, fabric.key_record, fabric.keys)
+    projections = _rows(stored, Space.PROJECTIONS, fabric.projection_record, fabric.projections)
+    populations = _rows(stored, Space.POPULATIONS, fabric.population_record, fabric.populations)
+    axes = [_rows(stored, space, fabric.axis_record, fabric.places)["count"] for space in AXES]
+    costs, words, length = np.zeros(fabric.projections, np.int64), [np.zeros(0, np.int64)], 0
+    for part in parts:
+        for n in range(keys["first"][part.key], keys["first"][part.key] + keys["count"][part.key]):
+            words.append(rows_of({name: int(column[n]) for name, column in projections.items()}, part.indices, axes))
+            costs[n], length = length, length + part.indices
+    return {"first": keys["first"], "projections": keys["count"], "home": np.where(keys["home"], keys["slot"], -1),
+            "target": projections["slot"], "late": projections["late"], "costs": costs, "words": np.concatenate(words),
+            "groups": -(-populations["neurons"] // fabric.update_lanes),
+            "grants": _rows(stored, Space.SOURCES, fabric.source_record, fabric.projections)["key"],
+            **{name: populations[name] for name in ("key", "tokens", "tokens_first", "credits", "credits_first", "sources",
+                                                    "source_count")}}
+
+
+def rows_of(projection: dict[str, int], indices: int, axes: list[Ints]) -> Ints:
+    """Rows of sums that a spike of each index of a source walks over, by what :class:`aerloom.hdl.locate.Locate` says."""
+    index = np.arange(indices)
+    if not projection["tabled"]:
+        return np.full(indices, projection["rows"])
+    channel, column = projection["channel_bits"], projection["column_bits"]
+    fields = (index >> channel >> column, index >> channel & (1 << column) - 1, index & (1 << channel) - 1)
+    y, x, c = (counts[np.minimum(projection[axis] + place, len(counts) - 1)]
+               for axis, counts, place in zip("yxc", axes, fields, strict=True))
+    return np.asarray(y * x * c)
+
+
+def _tree(fabric: Fabric) -> dict[str, Ints]:
+    """Which buffers join routers and cores: ports of routers have the first, then cores at their entries and exits."""
     tree, cores = fabric.tree(), fabric.cores
-    ports = np.array([router.ports for router in tree])
     out = np.arange(3 * len(tree)).reshape(-1, 3)
     entry, exit_ = 3 * len(tree) + np.arange(cores), 3 * len(tree) + cores + np.arange(cores)
     into, feeds = np.full((len(tree), 3), -1), np.zeros(cores, np.int64)
-    listeners, way_home = np.zeros((2, len(tree), fabric.keys), np.int64)
     for n, router in enumerate(tree):
-        first, last = router.branches[0].cores[0], router.branches[-1].cores[1]
         for port, branch in enumerate(router.branches, 1):
             a, b = branch.cores
             if b - a > 1:
@@ -156,15 +147,8 @@ def _tree(placement: Placement, watched: tuple[str, ...]) -> dict[str, Ints]:
                 into[n, port], into[child, 0] = out[child, 0], out[n, port]
             else:
                 into[n, port], feeds[a] = exit_[a], out[n, port]
-        for part in placement.parts:
-            heard = {link.target.core for link in placement.listeners(part)}
-            outside = part.core is not None and first <= part.core < last and (
-                part.source in watched or any(not first <= core < last for core in heard if core is not None))
-            inside = {router.port(core) for core in heard if core is not None and first <= core < last}
-            listeners[n, part.key] = sum(1 << port for port in inside | ({0} if outside else set()))
-            way_home[n, part.key] = router.port(part.core)
-    return {"ports": ports, "into": into, "out": out, "entry": np.stack([feeds, entry], axis=1), "exit": exit_,
-            "listeners": listeners, "way_home": way_home}
+    return {"ports": np.array([router.ports for router in tree]), "into": into, "out": out,
+            "entry": np.stack([feeds, entry], axis=1), "exit": exit_}
 
 
 # --- what is sent
@@ -172,7 +156,7 @@ def _tree(placement: Placement, watched: tuple[str, ...]) -> dict[str, Ints]:
 
 def spikes_of(placement: Placement, trace: Trace, samples: slice) -> Spikes:
     """The packets of the host, and the spikes of each part in the order in which they leave."""
-    steps = next(iter(trace.spikes.values())).shape[1]
+    batch, steps, _ = next(iter(trace.spikes.values()))[samples].shape
     host_index, host_count = [], []
     for part in placement.parts:
         if part.core is None:
@@ -180,8 +164,7 @@ def spikes_of(placement: Placement, trace: Trace, samples: slice) -> Spikes:
                 host_index.append(SPIKE | part.key << KEY | part.index << INDEX)
                 host_count.append(trace.spikes[part.source][samples].reshape(-1, part.size)[:, part.neurons])
             host_index.append(np.array([STEP | part.key << KEY]))
-            host_count.append(np.ones((len(trace.spikes[part.source][samples]) * steps, 1), np.uint8)
-                              if part.source != CLOCK else np.ones((_batch(trace, samples) * steps, 1), np.uint8))
+            host_count.append(np.ones((batch * steps, 1), np.uint8))
     counts = np.concatenate(host_count, axis=1)
     _, column = np.nonzero(counts)
     host = np.repeat(np.concatenate(host_index)[column], counts[counts != 0])
@@ -207,10 +190,6 @@ def spikes_of(placement: Placement, trace: Trace, samples: slice) -> Spikes:
         groups, spikes = groups + len(which), spikes + int(total.sum())
     return Spikes(host=host.astype(np.int64), steps=np.array([steps]), group=np.array(group),
                   sizes=np.concatenate(sizes), spike=np.array(spike), indices=np.concatenate(index))
-
-
-def _batch(trace: Trace, samples: slice) -> int:
-    return len(next(iter(trace.spikes.values()))[samples])
 
 
 def _sent(part: Part, origin: Part | None, trace: Trace, samples: slice) -> tuple[Any, Ints, Ints]:

@@ -98,6 +98,20 @@ def test_a_chip_over_a_dataset(chips: Any, monkeypatch: pytest.MonkeyPatch) -> N
             np.testing.assert_array_equal(first_again[name], spikes)
 
 
+@pytest.mark.full
+@pytest.mark.skipif(not (SHARED / "mnist").exists(), reason="the MNIST files are not here (shared/data/mnist)")
+def test_a_chip_over_all_of_mnist(chips: Any) -> None:
+    """Every spike and membrane of 10,000 images, on all cores."""
+    exact = zoo.load("mnist")
+    device = chips(Fabric.preset("medium"))
+    net = quantize(exact, 8).network
+    device.load(net, watch=list(net.population))
+    data = pieces(*zoo.samples("mnist", SHARED / "mnist"), 50)
+    total, _, _ = compare.compare_all(device, data, workers=Workers())
+    assert total.images == 10_000 and total.mismatches == 0
+    assert total.accuracy("chip") == total.accuracy("golden") > 0.98
+
+
 def test_a_chip_that_differs_is_found(chips: Any) -> None:
     """Golden runs another network than the chip: every piece tells."""
     net, other = (quantize(zoo.load("digits"), bits).network for bits in (4, 2))

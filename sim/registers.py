@@ -1,0 +1,116 @@
+"""The registers of a chip's control, and the tables and spikes that they follow: arrays for :mod:`aerloom.sim.control`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+class Plan(NamedTuple):
+    """What a placement puts into the tables; C cores, S slots, K keys, R routers, I inputs."""
+
+    sizes: Ints  #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes, and before its first group
+    first: Ints  #: (C, K) KEYS
+    projections: Ints  #: of a key
+    home: Ints  #: −1: it is not here; else its slot
+    target: Ints  #: (C, projections) slot of a projection
+    late: Ints
+    costs: Ints  #: where ``words`` has the rows that each index of the source walks over
+    words: Ints
+    key: Ints  #: (C, S) POPULATIONS
+    groups: Ints  #: of update_lanes neurons
+    tokens: Ints
+    tokens_first: Ints
+    credits: Ints
+    credits_first: Ints
+    sources: Ints  #: first and number of the keys in ``grants``
+    source_count: Ints
+    grants: Ints  #: (C, projections) SOURCES
+    part: Ints  #: (C, S) whose spikes
+    gates: Ints  #: (I, 2) credits, and credits at first
+    ports: Ints  #: (R,)
+    into: Ints  #: (R, 3) the buffer that a port hears; −1: the entrance
+    out: Ints  #: (R, 3) the buffer that it speaks into
+    entry: Ints  #: (C, 2) the router's buffer, and the core's own
+    exit: Ints  #: (C,)
+    listeners: Ints  #: (R, K) ROUTES
+    way_home: Ints
+
+
+class Spikes(NamedTuple):
+    """What is sent: by the host as packets, and in each step by each part as groups of so many spikes."""
+
+    host: Ints
+    steps: Ints  #: [1]: of a sample
+    group: Ints  #: (parts, steps + 1) where its groups begin
+    sizes: Ints
+    spike: Ints  #: (parts, steps + 1) where its spikes begin
+    indices: Ints
+
+
+class Buffers(NamedTuple):
+    """All of them: two registers each, and what comes and goes in this clock."""
+
+    valid: Ints
+    data: Ints
+    full: Ints
+    spare: Ints
+    came: Ints  #: a packet, or 0
+    goes: Ints
+
+
+class Cores(NamedTuple):
+    """Registers of the cores, ``(C,)`` or ``(C, …)``."""
+
+    key: Ints  # Lookup: packets, 0 if there is none; projections done
+    done: Ints
+    found: Ints
+    found_slot: Ints
+    found_at: Ints
+    visits: Ints  # Locate, a ring, and how many are in it
+    head: Ints
+    filled: Ints
+    clearing: Ints  # Walk
+    sweeping: Ints
+    waits: Ints
+    swept_slot: Ints
+    walked: Ints
+    under_way: Ints  # from Walk to Emit: a ring of slots + 1, and how many are in it
+    at: Ints
+    flying: Ints
+    state: Ints  # Schedule
+    slot: Ints
+    idle: Ints
+    ready: Ints
+    fresh: Ints
+    taken: Ints
+    tokens: Ints
+    credits: Ints
+    grant: Ints  # Creditor
+    granting: Ints
+    granted: Ints
+    busy: Ints  # Emit
+    sender: Ints
+    step: Ints
+    left: Ints
+    there: Ints
+    ahead: Ints
+    more: Ints
+    next_group: Ints
+    next_spike: Ints
+    last: Ints  # Merge
+    held: Ints
+    adding: Ints  #: clocks in which the lanes add
+
+
+class Routers(NamedTuple):
+    """Registers of the routers, ``(R, 3)``."""
+
+    packet: Ints
+    done: Ints
+    last: Ints
+    held: Ints
