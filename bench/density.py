@@ -1,4 +1,4 @@
-"""How dense: a core by itself, placed and routed with open tools."""
+"""How dense: cores and whole chips, placed and routed with open tools."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from amaranth.back import rtlil
+from amaranth.lib import wiring
 
+from aerloom import Input, Network, Population, Projection
 from aerloom.boards import report, tools
 from aerloom.boards.build import SCRIPT
 from aerloom.boards.catalogue import find
+from aerloom.boards.tailor import bare
+from aerloom.hdl.chip import Chip
 from aerloom.hdl.core import Core
+from aerloom.models import golden
 from aerloom.models.fabric import Fabric
+from aerloom.models.quantize import quantize
+from aerloom.sim.cycles import cycles
 
 BOARD = "ulx3s-85f"
 CORE = Fabric("core", lanes=16, update_lanes=1, weight_words=2048, rows=256, parameter_rows=256, populations=4,
@@ -24,19 +32,53 @@ FABRICS = {
     "4 bits, 32 lanes": replace(CORE, lanes=32, weight_bits=4, rows=128),
     "2 bits, 64 lanes": replace(CORE, lanes=64, weight_bits=2, rows=64),
 }
+#: Others, measured once with the same tools on the same device.
+PEERS = {
+    "tinyODIN 256×256": {"lut": 1114, "mhz": 46, "mops_per_klut": 21},
+    "ODIN": {"lut": 13522, "mhz": 20, "mops_per_klut": 1},
+    "uCaspian": {"lut": 2872, "mhz": 72, "mops_per_klut": 25},
+}
+#: The same, for the network of :func:`yardstick`.
+YARDSTICK_PEERS = {
+    "Spiker+": {"cycles per step": 103, "lut": 3844, "mhz": 73},
+    "sc-neurocore, folded": {"cycles per step": 43, "lut": 12093, "mhz": None},
+}
 
 
 def density() -> dict[str, Any]:
     """A whole core of 4,096 neurons on an ECP5-85F, without pins: LUTs, Fmax, M synaptic operations/s per 1,000 LUT."""
-    return {name: routed(fabric) for name, fabric in FABRICS.items()}
+    out: dict[str, Any] = {}
+    for name, fabric in FABRICS.items():
+        made = routed(Core(fabric, 0))
+        mops = made["mhz"] * fabric.lanes
+        out[name] = made | {"lanes": fabric.lanes, "mops": round(mops), "mops_per_klut": round(1000 * mops / made["lut"])}
+    return out | {"others": PEERS}
 
 
-def routed(fabric: Fabric) -> dict[str, Any]:
-    """What place and route make of a core."""
+def yardstick() -> dict[str, Any]:
+    """64-32-10 dense LIF of random weights, 50 steps of Bernoulli(0.3) input, on a whole chip that is made for it."""
+    r = np.random.default_rng(0)
+    exact = Network(
+        (Input("in", (64,)),), (Population("hidden", (32,), decay_v=0.9), Population("out", (10,), decay_v=0.9)),
+        (Projection("in", "hidden", r.normal(0, 0.25, (32, 64))), Projection("hidden", "out", r.normal(0, 0.35, (10, 32)))))
+    net = quantize(exact, 8).network
+    trace = golden.run(net, (r.random((10, 50, 64)) < 0.3).astype(np.uint8))
+    out: dict[str, Any] = {}
+    for lanes, update in ((16, 2), (32, 4)):
+        fabric, placement = bare(net, "yardstick", lanes=lanes, update_lanes=update)
+        per_step = float(cycles(placement, trace)[-1, -1]) / 500
+        made = routed(Chip(fabric))
+        out[f"{lanes} lanes, {update} updates"] = made | {
+            "cycles per step": round(per_step, 1), "million steps per second": round(made["mhz"] / per_step, 2)}
+    return out | {"others": YARDSTICK_PEERS}
+
+
+def routed(component: wiring.Component) -> dict[str, Any]:
+    """What place and route make of a component of an ECP5-85F of speed 6, without pins."""
     board = find(BOARD)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        (work / "top.il").write_text(rtlil.convert(Core(fabric, 0), emit_src=False))
+        (work / "top.il").write_text(rtlil.convert(component, emit_src=False))
         (work / "top.ys").write_text(SCRIPT + "\n".join([*board.family.synthesis, "write_json top.json"]))
         tools.run("yosys", ["-q", "top.ys"], work)
         size = next(option for option in board.options if option.endswith("k"))
@@ -44,9 +86,6 @@ def routed(fabric: Fabric) -> dict[str, Any]:
                                        "top.json", "--report", "report.json", "--freq", "200", "--timing-allow-fail",
                                        "-q"], work)
         netlist, said = (json.loads((work / name).read_text()) for name in ("top.json", "report.json"))
-    used, mhz = report.used(said, netlist, board.family), report.fmax(said) / 1e6
-    return {
-        "lanes": fabric.lanes, "lut": used.lut, "ff": used.ff, "bram": used.bram, "dsp": used.dsp, "mhz": round(mhz, 1),
-        "mops": round(mhz * fabric.lanes), "mops_per_klut": round(1000 * mhz * fabric.lanes / used.lut),
-        "tools": [tools.version("yosys"), tools.version(board.family.route)],
-    }
+    used = report.used(said, netlist, board.family)
+    return {"lut": used.lut, "ff": used.ff, "bram": used.bram, "dsp": used.dsp, "mhz": round(report.fmax(said) / 1e6, 1),
+            "tools": [tools.version("yosys"), tools.version(board.family.route)]}
