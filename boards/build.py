@@ -111,7 +111,7 @@ def cache_folder(cache: Path | str | None) -> Path:
 
 def identity(job: Job, clock: float | None, versions: list[str]) -> str:
     """Equal for builds that give the same bits."""
-    steps = ("build.py", "clocks.py", "outreg.py", "top.py")
+    steps = ("build.py", "clocks.py", "fanout.py", "outreg.py", "top.py")
     flow = b"".join(Path(__file__).with_name(name).read_bytes() for name in steps)
     design = ByteBoard(job.fabric, contents=job.contents)
     design._MustUse__used = True  # Amaranth warns of components that nobody elaborates; this one may not have to be

@@ -1,14 +1,23 @@
 """Lattice ECP5: the family that free tools know best, and the one that this project is tuned for."""
 
+from typing import Any
+
 from ..models.fabric import Fabric
 from .board import Board, Family, Resources
+from .fanout import spread
 from .outreg import absorb
+
+
+def refine(netlist: dict[str, Any]) -> None:
+    absorb(netlist)
+    spread(netlist)
+
 
 ECP5 = Family(
     "ecp5",
     synthesis=("synth_ecp5 -top top",),
     route="nextpnr-ecp5", pack="ecppack", suffix="bit", constraints="lpf",
-    refine=absorb,
+    refine=refine,
     shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),
     cells={"lut": ("TRELLIS_COMB",), "ff": ("TRELLIS_FF",), "bram": ("DP16KD",), "dsp": ("MULT18X18D",)},
 )

@@ -1,10 +1,11 @@
-"""Flip-flops behind blocks of RAM: which of them the blocks take in."""
+"""What is changed in a netlist between synthesis and place and route."""
 
 import copy
 from typing import Any
 
 import pytest
 
+from aerloom.boards.fanout import spread
 from aerloom.boards.outreg import absorb
 
 CLOCK, ENABLE = 2, 3
@@ -69,3 +70,18 @@ def test_whatever_else_would_change_stops_it(change: Any) -> None:
         made["modules"]["top"]["ports"]["raw"] = {"direction": "output", "bits": [11]}
     before = copy.deepcopy(made)
     assert absorb(made) == 0 and made == before
+
+
+def test_a_register_with_many_listeners_is_copied() -> None:
+    made = netlist(1)
+    cells = made["modules"]["top"]["cells"]
+    for n in range(10):
+        cells[f"gate_{n}"] = {"type": "LUT4", "connections": {"A": [20], "B": [20], "Z": [50 + n]},
+                              "port_directions": {"A": "input", "B": "input", "Z": "output"}}
+    assert spread(made, most=6) == 3
+    copies = {cell["connections"]["Q"][0]: cell for cell in cells.values() if cell["type"] == "TRELLIS_FF"}
+    assert len(copies) == 4 and 20 in copies and not {n for n in range(50, 60)} & set(copies)
+    assert all(cell["connections"]["DI"] == [10] for cell in copies.values())
+    heard = [bit for cell in cells.values() for port in "AB" for bit in cell["connections"].get(port, [])]
+    assert set(heard) == set(copies) and max(map(heard.count, copies)) <= 6 and len(heard) == 20
+    assert spread(made, most=6) == 0
