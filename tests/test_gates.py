@@ -49,7 +49,7 @@ def gates(tmp_path: Path) -> Callable[..., Device]:
 
     def get(board: Board, fabric: Fabric, contents: Contents = EMPTY, routed: bool = False) -> Device:
         need("yosys", *([board.family.route] if routed else []))
-        cells = netlist.synthesised(design(Chip(fabric, contents)), board.family, tmp_path)
+        cells = netlist.synthesised(design(Chip(fabric, contents)), board.family, tmp_path, *["-nodsp"] * routed)
         if routed:
             cells = netlist.routed(board, tmp_path)
         made = netlist.modelled(cells, board.family, tmp_path)
@@ -129,16 +129,19 @@ class Late(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("width", [4, 16, 18, 36])
-def test_registers_in_blocks_of_ram(tmp_path: Path, width: int) -> None:
-    """Flip-flops that move into the blocks of an ECP5 leave everything as it was."""
-    need("yosys")
-    family, r = find("ulx3s-25f").family, np.random.default_rng(1)
+@pytest.mark.parametrize("width, routed", [(4, False), (16, False), (18, False), (18, True), (36, False)])
+def test_registers_in_blocks_of_ram(tmp_path: Path, width: int, routed: bool) -> None:
+    """Flip-flops that move into the blocks of an ECP5 leave everything as it was, after place and route too."""
+    need("yosys", "nextpnr-ecp5")
+    board, r = find("ulx3s-25f"), np.random.default_rng(1)
+    family = board.family
     words = [int(n) for n in r.integers(0, 1024, 300)]
     expected = run(Late(width), {"i": words}, {"o": len(words)}, engine="amaranth", stall=0.3)["o"]
     cells = netlist.synthesised(design(Late(width)), family, tmp_path)
     blocks = [cell for cell in cells["modules"]["top"]["cells"].values() if cell["type"] == "DP16KD"]
     assert blocks and all("OUTREG" in (b["parameters"]["REGMODE_A"], b["parameters"]["REGMODE_B"]) for b in blocks)
+    if routed:
+        cells = netlist.routed(board, tmp_path)
     with Gates(Late(width), netlist.modelled(cells, family, tmp_path), stall=0.3) as simulation:
         assert list(map(int, simulation.exchange({"i": words}, {"o": len(words)})["o"])) == expected
 
