@@ -48,7 +48,7 @@ def main() -> None:
     net = trained(torch.tensor(images), torch.tensor(labels.astype(np.int64)))
     found = aerloom.convert(net, images[:1000], labels=labels[:1000], steps=STEPS)
     found.network.save(options.output)
-    print(f"{options.output}: {found}")
+    print(f"{options.output}: {found.steps} steps, {found.curve[-1]:.4f} of the images that it was scaled by")
 
 
 if __name__ == "__main__":

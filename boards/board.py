@@ -38,7 +38,8 @@ class Family:
 
     name: str
     synthesis: tuple[str, ...]  #: Yosys commands
-    refine: Callable[[dict[str, Any]], object] | None = None  #: changes Yosys' netlist, as write_json has it
+    #: changes Yosys' netlist, as write_json has it; no part of what builds are kept by, as its text would be an address
+    refine: Callable[[dict[str, Any]], object] | None = field(default=None, repr=False)
     route: str = ""  #: nextpnr; empty: a Vivado project is written instead
     pack: str = ""
     suffix: str = ""  #: of the bitstream

@@ -276,7 +276,7 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     if moves:
         came = visit_of(c, p, s)
         s.visits[c, s.head[c]] = came
-        s.filled[c] += (came != 0) - (visit != 0)
+        s.filled[c] += (1 if came else 0) - (1 if visit else 0)
         s.head[c] = s.head[c] + 1 if s.head[c] + 1 < s.visits.shape[1] else 0
     happens |= lookup(c, p, b, s, moves)
 

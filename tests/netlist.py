@@ -1,7 +1,7 @@
 """Netlists of cells, as a synthesis tool writes them, as designs that can be simulated.
 
 Yosys has models of nearly every cell; blocks of RAM and multipliers of ECP5 and Gowin it knows by name alone, and gets
-those of ``cells/blocks.v``.
+those of ``cells/blocks.v``, and cells that there are after place and route alone those of ``cells/routed.v``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from aerloom.boards import tools
 from aerloom.boards.board import Board, Family
 from aerloom.boards.build import SCRIPT
 
-BLOCKS = Path(__file__).with_name("cells") / "blocks.v"
+CELLS = Path(__file__).with_name("cells")
 MODELS = {"ecp5": "+/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh", "ice40up": "+/ice40/cells_sim.v",
           "ice40hx": "+/ice40/cells_sim.v", "gowin": "+/gowin/cells_sim.v"}
-OPEN = {"FCI": "0", "LSR": "0", "DI0": None, "DI1": None}  # what an open pin of a routed ECP5 is, but for all that are 1
+OPEN = {"FCI": "0", "LSR": "0"}  # what an open pin of a routed ECP5 is, but for all that are 1
 Cell = dict[str, Any]
 
 
@@ -42,10 +42,12 @@ def modelled(netlist: dict[str, Any], family: Family, folder: Path) -> dict[str,
         if change := CHANGES.get(cell["type"]):
             change(cell)
     (folder / "cells.json").write_text(json.dumps({"modules": {"top": top}}))
-    (folder / "blocks.v").write_text(BLOCKS.read_text())
+    for path in CELLS.iterdir():
+        (folder / path.name).write_text(path.read_text())
+    own = "blocks.v routed.v" if family.name == "ecp5" else "blocks.v"
     (folder / "models.ys").write_text("\n".join((
         "read_json cells.json", f"read_verilog -DNO_ICE40_DEFAULT_ASSIGNMENTS {MODELS[family.name]}",
-        "read_verilog -overwrite blocks.v", "hierarchy -check -top top", "proc", "flatten", "opt -fast", "memory_collect",
+        f"read_verilog -overwrite {own}", "hierarchy -check -top top", "proc", "flatten", "opt -fast", "memory_collect",
         "techmap", "simplemap", "opt -fast", "dfflegalize -cell $_DFF_P_ 01", "clean -purge", "write_json gates.json")))
     tools.run("yosys", ["-q", "models.ys"], folder)
     gates: dict[str, Any] = json.loads((folder / "gates.json").read_text())
@@ -60,16 +62,21 @@ def routed(board: Board, folder: Path) -> dict[str, Any]:
     for cell in out["modules"]["top"]["cells"].values():
         pins, parameters = cell["connections"], cell["parameters"]
         for pin, way in cell["port_directions"].items():
-            if way == "input" and not pins.get(pin) and OPEN.get(pin, "1"):
+            if way == "input" and not pins.get(pin):
                 mux = parameters.get(f"{pin}MUX", "").strip()
                 pins[pin] = [mux if mux in ("0", "1") else "0" if mux == "INV" else OPEN.get(pin, "1")]
         if cell["type"] == "TRELLIS_FF":
             if parameters.pop("SD", "1").strip() == "0":
                 pins["DI"] = pins["M"]  # past the look-up table
         elif cell["type"] == "TRELLIS_COMB":
+            for pin in ("DI0", "DI1"):  # a name of the way to the flip-flop, and no pin
+                pins.pop(pin, None)
             second = cell["attributes"].get("NEXTPNR_BEL", "").endswith(".K1")
             cell["parameters"] = {"MODE": parameters.get("MODE", "LOGIC"), "INITVAL": parameters.get("INITVAL", "0" * 16),
                                   "CCU2_INJECT1": parameters.get("CCU2_INJECT1", "NO"), "IS_Z1": f"{int(second):032b}"}
+        elif cell["type"] == "TRELLIS_IO":  # the pin is what the chip sees
+            way = ("B", "O") if parameters["DIR"].strip() == "INPUT" else ("I", "B")
+            become(cell, "$_BUF_", {}, {"A": pins[way[0]], "Y": pins[way[1]]}, {"Y"})
         elif cell["type"] in ("TRELLIS_RAMW", "DCCA"):
             cell["parameters"] = {}
     return out
@@ -100,12 +107,12 @@ def block_ecp5(cell: Cell) -> None:
     p, pins = cell["parameters"], cell["connections"]
     unused(cell, "RSTA", "RSTB")
     widths = bits(p["DATA_WIDTH_A"]), bits(p["DATA_WIDTH_B"])
-    assert "INV" not in (p["CLKAMUX"], p["CLKBMUX"])
+    assert "INV" not in (p.get("CLKAMUX"), p.get("CLKBMUX"))
     modes = [p.get(f"WRITEMODE_{side}", "NORMAL") for side in "AB"]
     assert "WRITETHROUGH" not in modes
     init = 0
     for n in range(1024):
-        row = bits(p[f"INITVAL_{n // 16:02X}"])
+        row = bits(p.get(f"INITVAL_{n // 16:02X}", "0"))
         init |= (row >> 20 * (n % 16) & (1 << 18) - 1) << 18 * n
     data = {name: bus(cell, name, 18) for name in ("DIA", "DIB")}
     read = {name: [(pins.get(f"{name}{n}") or [None])[0] for n in range(18)] for name in ("DOA", "DOB")}

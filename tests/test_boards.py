@@ -35,6 +35,7 @@ EVERY = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 @EVERY
 def test_board_is_what_amaranth_says(board: Board) -> None:
     platform = board.platform_class()
+    assert " at 0x" not in repr(board)  # which builds are kept by
     assert platform.default_clk_frequency == board.clock
     assert ("uart", 0) in platform.resources
     if not board.family.route:

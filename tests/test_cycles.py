@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -54,6 +57,16 @@ def test_the_zoo(chips: Any, fabric: str) -> None:
     exact = zoo.load("digits")
     spikes = spikes_of(exact, zoo.samples("digits")[0][:3])
     assert agree(chips(Fabric.preset(fabric)), quantize(exact, 8).network, spikes) > 3_000
+
+
+def test_without_numba() -> None:
+    code = ("import numpy as np; from aerloom import Fabric, place, quantize; from aerloom.models import golden, zoo;"
+            "from aerloom.sim.cycles import cycles; net = quantize(zoo.load('digits'), 8).network;"
+            "trace = golden.run(net, (np.random.default_rng(0).random((2, 4, 64)) < 0.2).astype(np.uint8));"
+            "print([cycles(place(net, Fabric.preset(f)), trace).tolist() for f in ('medium', 'quad')])")
+    with_, without = (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                                     env=os.environ | {"NUMBA_DISABLE_JIT": off}).stdout for off in "01")
+    assert with_ == without and len(with_) > 20
 
 
 def test_what_does_not_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

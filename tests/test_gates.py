@@ -49,7 +49,7 @@ def gates(tmp_path: Path) -> Callable[..., Device]:
 
     def get(board: Board, fabric: Fabric, contents: Contents = EMPTY, routed: bool = False) -> Device:
         need("yosys", *([board.family.route] if routed else []))
-        cells = netlist.synthesised(design(Chip(fabric, contents)), board.family, tmp_path)
+        cells = netlist.synthesised(design(Chip(fabric, contents)), board.family, tmp_path, *["-nodsp"] * routed)
         if routed:
             cells = netlist.routed(board, tmp_path)
         made = netlist.modelled(cells, board.family, tmp_path)
@@ -105,6 +105,45 @@ def test_cells_are_modelled_as_they_work(tmp_path: Path, name: str, width: int, 
         bits = [simulation.inputs[0].bits(word) for word in words]
         found = simulation.exchange({"i": bits}, {"o": len(words)})["o"]
     assert list(map(int, found)) == expected
+
+
+class Late(wiring.Component):
+    """A memory and a plain register behind it, in one pipe that stalls as a whole."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__({"i": In(stream.Signature(10)), "o": Out(stream.Signature(width))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        r = np.random.default_rng(self.width)
+        words = [int(n) for n in r.integers(0, 1 << self.width, 1024)]
+        m.submodules.memory = memory = Memory(shape=self.width, depth=1024, init=words)
+        write, read = memory.write_port(), memory.read_port()
+        there, late, moves = Signal(), Signal(self.width, reset_less=True), Signal()
+        m.d.comb += [moves.eq(~self.o.valid | self.o.ready), self.i.ready.eq(moves), read.addr.eq(self.i.payload),
+                     read.en.eq(moves), write.addr.eq(self.i.payload + 5), write.data.eq(~self.i.payload),
+                     write.en.eq(self.i.valid & moves), self.o.payload.eq(late)]
+        with m.If(moves):
+            m.d.sync += [there.eq(self.i.valid), self.o.valid.eq(there), late.eq(read.data)]
+        return m
+
+
+@pytest.mark.parametrize("width, routed", [(4, False), (16, False), (18, False), (18, True), (36, False)])
+def test_registers_in_blocks_of_ram(tmp_path: Path, width: int, routed: bool) -> None:
+    """Flip-flops that move into the blocks of an ECP5 leave everything as it was, after place and route too."""
+    need("yosys", "nextpnr-ecp5")
+    board, r = find("ulx3s-25f"), np.random.default_rng(1)
+    family = board.family
+    words = [int(n) for n in r.integers(0, 1024, 300)]
+    expected = run(Late(width), {"i": words}, {"o": len(words)}, engine="amaranth", stall=0.3)["o"]
+    cells = netlist.synthesised(design(Late(width)), family, tmp_path)
+    blocks = [cell for cell in cells["modules"]["top"]["cells"].values() if cell["type"] == "DP16KD"]
+    assert blocks and all("OUTREG" in (b["parameters"]["REGMODE_A"], b["parameters"]["REGMODE_B"]) for b in blocks)
+    if routed:
+        cells = netlist.routed(board, tmp_path)
+    with Gates(Late(width), netlist.modelled(cells, family, tmp_path), stall=0.3) as simulation:
+        assert list(map(int, simulation.exchange({"i": words}, {"o": len(words)})["o"])) == expected
 
 
 def need(*names: str) -> None:

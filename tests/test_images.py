@@ -12,7 +12,7 @@ from test_chip import HOWEVER_LONG, ROOMY, TINY, dense, planes
 
 from aerloom import AerloomError, Device, Input, Network, Population, Projection, connect, quantize, zoo
 from aerloom.host import encode as host
-from aerloom.models import encode, golden
+from aerloom.models import encode, golden, image
 from aerloom.models.contents import baked
 from aerloom.models.encode import CODES, Images
 from aerloom.models.place import Placement, place
@@ -240,3 +240,31 @@ def test_images_that_are_left_early(chips: Callable[..., Device]) -> None:
     assert device.received - before > 3 * 2  # it watched the steps
     with pytest.raises(AerloomError, match="not left early"):
         device.infer(images=np.zeros((1, 17), int), encoder="direct", steps=3, early=1)
+
+
+def wide(neurons: int, **options: int) -> Network:
+    return Network((Input("in", (20,)),), (Population("out", (neurons,), threshold=9, **options),),
+                   (Projection("in", "out", np.ones((neurons, 20), np.int8)),))
+
+
+def test_what_a_readout_can_count() -> None:
+    """One part of up to so many neurons, whose counts fit; all else is left to the host."""
+    fabric = replace(TINY, classes=16, cores=2)
+    most = fabric.answer_record.fields["spikes"].limits[1]
+
+    def counts(network: Network, steps: int, cores: int = 1) -> bool:
+        return image.counted(place(network, fabric, cores), "out", steps) is not None
+
+    assert counts(wide(16), most) and not counts(wide(16), most + 1)
+    assert counts(wide(16, max_spikes=7), most // 7) and not counts(wide(16, max_spikes=7), most // 7 + 1)
+    assert not counts(wide(17), 1)
+    assert not counts(wide(16), 1, cores=2)
+    assert image.counted(place(planes(), replace(ROOMY, classes=64)), "map", 1) is None  # its indices are no numbers
+
+
+@pytest.mark.parametrize("pixels, code, steps, fits", [
+    (32, "rate", 99, True), (16, "rate", 1, False), (32, "latency", 6, True), (32, "latency", 7, False)])
+def test_what_an_encoder_can_send(pixels: int, code: str, steps: int, fits: bool) -> None:
+    """Twenty pixels in ten words, and a word for each step that has a range."""
+    placement = place(wide(4), replace(TINY, pixels=pixels))
+    assert image.encodes(placement, encode.images(wide(4), np.zeros((1, 20)), steps, code)) == fits
