@@ -381,11 +381,11 @@ PRESETS = {
         # iCE40UP5K class: weights of one core in single-port RAM
         Fabric("small", lanes=8, update_lanes=1, weight_words=16384, rows=64, parameter_rows=256, keys=32,
                projections=16),
-        # ECP5-25F, GW2A-18 class
+        # ECP5-45F class
         Fabric("medium", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512),
-        # ECP5-85F class, one wide core or several
-        Fabric("large", lanes=64, update_lanes=8, weight_words=4096, rows=32, parameter_rows=128),
-        Fabric("wide", lanes=128, update_lanes=8, weight_words=2048, rows=16, parameter_rows=64),
+        # ECP5-85F class: sums of two lanes in a word of block RAM
+        Fabric("large", lanes=64, update_lanes=4, weight_words=4096, rows=32, parameter_rows=128, sum_bits=18),
+        Fabric("wide", lanes=128, update_lanes=8, weight_words=1024, rows=16, parameter_rows=64, sum_bits=18),
         # convolutions: room for ten thousand neurons, and for the geometry of a few layers
         Fabric("planes", lanes=16, update_lanes=4, weight_words=4096, rows=640, parameter_rows=256, places=256),
         # images down, answers up
