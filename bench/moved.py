@@ -49,8 +49,34 @@ def markdown(results: Path) -> str:
     lines = ["# Figures", "", "Made by `python -m bench`; speeds are ratios to what ran beside them, on one thread."]
     for path in sorted(results.glob("*.json")):
         made = json.loads(path.read_text())
-        lines += ["", f"## {path.stem}", "", made["what"], "", "| | |", "|---|---|"]
-        for name, value in leaves(made["result"]):
-            text = f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
-            lines.append(f"| {name} | {text} |".replace("\n", " "))
+        lines += ["", f"## {path.stem}", "", made["what"], *tables(made["result"])]
     return "\n".join(lines) + "\n"
+
+
+def tables(result: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of Markdown: what is alike in rows, the rest one by one."""
+    single = {k: v for k, v in result.items() if not isinstance(v, Mapping) and not _records(v)}
+    rows = {k: v for k, v in result.items() if isinstance(v, Mapping)}
+    if single:
+        yield from ("", "| | |", "|---|---|", *(f"| {name} | {_text(value)} |" for name, value in single.items()))
+    if rows:
+        yield from _table([{"": name} | dict(row) for name, row in rows.items()])
+    for name, records in result.items():
+        if _records(records):
+            yield from ("", f"{name}:", *_table(records))
+
+
+def _records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(inner, Mapping) for inner in value)
+
+
+def _table(rows: list[Mapping[str, Any]]) -> Iterator[str]:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    yield from ("", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|")
+    for row in rows:
+        yield f"| {' | '.join(_text(row.get(name, '')) for name in columns)} |"
+
+
+def _text(value: Any) -> str:
+    text = f"{value:,}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    return text.replace("|", "/").replace("\n", " ")

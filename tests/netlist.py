@@ -38,7 +38,11 @@ def synthesised(design: str, family: Family, folder: Path, *options: str) -> dic
 def modelled(netlist: dict[str, Any], family: Family, folder: Path) -> dict[str, Any]:
     """The netlist with each cell's model in its place: gates, flip-flops and memories alone."""
     top = netlist["modules"]["top"]
+    fixed = {cell["connections"][pin][0]: value for cell in top["cells"].values()
+             for kind, pin, value in (("GND", "G", "0"), ("VCC", "V", "1")) if cell["type"] == kind}
     for cell in top["cells"].values():
+        if cell["type"] not in ("GND", "VCC"):
+            cell["connections"] = {k: [fixed.get(wire, wire) for wire in wires] for k, wires in cell["connections"].items()}
         if change := CHANGES.get(cell["type"]):
             change(cell)
     (folder / "cells.json").write_text(json.dumps({"modules": {"top": top}}))
@@ -108,8 +112,7 @@ def block_ecp5(cell: Cell) -> None:
     unused(cell, "RSTA", "RSTB")
     widths = bits(p["DATA_WIDTH_A"]), bits(p["DATA_WIDTH_B"])
     assert "INV" not in (p.get("CLKAMUX"), p.get("CLKBMUX"))
-    modes = [p.get(f"WRITEMODE_{side}", "NORMAL") for side in "AB"]
-    assert "WRITETHROUGH" not in modes
+    modes = [("NORMAL", "WRITETHROUGH", "READBEFOREWRITE").index(p.get(f"WRITEMODE_{side}", "NORMAL")) for side in "AB"]
     init = 0
     for n in range(1024):
         row = bits(p.get(f"INITVAL_{n // 16:02X}", "0"))
@@ -124,23 +127,37 @@ def block_ecp5(cell: Cell) -> None:
     ports |= {name: bus(cell, name, 14) for name in ("ADA", "ADB")} | data
     outputs = {name: wires for name, wires in read.items() if any(w is not None for w in wires)}
     sizes = {f"WIDTH_{side}": width for side, width in zip("AB", widths, strict=True)}
-    sizes |= {f"OLD_{side}": mode != "NORMAL" for side, mode in zip("AB", modes, strict=True)}
+    sizes |= {f"MODE_{side}": mode for side, mode in zip("AB", modes, strict=True)}
     sizes |= {f"REG_{side}": p[f"REGMODE_{side}"] == "OUTREG" for side in "AB"}
     place(cell, sizes, 9, init, ports, outputs)
 
 
 def block_gowin(cell: Cell) -> None:
-    p, pins = cell["parameters"], cell["connections"]
-    unused(cell, "RESETA", "RESETB", *(f"{name}{n}" for name in ("BLKSELA", "BLKSELB") for n in range(3)))
-    assert bits(p["READ_MODE"]) == 0
-    byte = 9 if cell["type"].startswith("SDPX9") else 8
+    """SDPB (A writes, B reads), DPB (both do both) and SP (A alone), and the same with nine bits in a byte."""
+    p, pins, kind = cell["parameters"], cell["connections"], cell["type"]
+    assert all(bits(p.get(name, 0)) == 0 for name in ("READ_MODE", "READ_MODE0", "READ_MODE1"))
+    for name, wires in pins.items():
+        assert not name.startswith(("RESET", "BLKSEL")) or set(wires) <= {"0", "x"}, f"{kind} with {name}"
+    byte = 9 if "X9" in kind else 8
     rows = [bits(p[f"INIT_RAM_{n:02X}"]) for n in range(64)]
     init = sum((rows[n // 32] >> byte * (n % 32) & (1 << byte) - 1) << 9 * n for n in range(2048))
-    ports = {"CLKA": pins["CLKA"], "CEA": pins["CEA"], "WEA": ["1"], "OCEA": ["0"], "ADA": pins["ADA"],
-             "DIA": pins["DI"],
-             "CLKB": pins["CLKB"], "CEB": pins["CEB"], "WEB": ["0"], "OCEB": ["0"], "ADB": pins["ADB"]}
-    sizes = {"WIDTH_A": bits(p["BIT_WIDTH_0"]), "WIDTH_B": bits(p["BIT_WIDTH_1"])}
-    place(cell, sizes, byte, init, ports, {"DOB": pins["DO"]})
+    if kind.startswith("SDP"):
+        ports = {"CLKA": pins["CLKA"], "CEA": pins["CEA"], "WEA": ["1"], "ADA": pins["ADA"], "DIA": pins["DI"],
+                 "CLKB": pins["CLKB"], "CEB": pins["CEB"], "WEB": ["0"], "ADB": pins["ADB"]}
+        outputs, widths, modes = {"DOB": pins["DO"]}, ("BIT_WIDTH_0", "BIT_WIDTH_1"), ("", "")
+    elif kind.startswith("DP"):
+        ports = {f"{name}{side}": pins[f"{old}{side}"] for side in "AB"
+                 for name, old in (("CLK", "CLK"), ("CE", "CE"), ("WE", "WRE"), ("AD", "AD"), ("DI", "DI"))}
+        outputs = {"DOA": pins["DOA"], "DOB": pins["DOB"]}
+        widths, modes = ("BIT_WIDTH_0", "BIT_WIDTH_1"), ("WRITE_MODE0", "WRITE_MODE1")
+    else:
+        ports = {"CLKA": pins["CLK"], "CEA": pins["CE"], "WEA": pins["WRE"], "ADA": pins["AD"], "DIA": pins["DI"],
+                 "CLKB": pins["CLK"], "CEB": ["0"], "WEB": ["0"], "ADB": ["0"] * 14}
+        outputs, widths, modes = {"DOA": pins["DO"]}, ("BIT_WIDTH", "BIT_WIDTH"), ("WRITE_MODE", "")
+    written = [bits(p.get(mode, 0)) for mode in modes]
+    sizes = {f"WIDTH_{side}": bits(p[name]) for side, name in zip("AB", widths, strict=True)}
+    sizes |= {f"MODE_{side}": mode for side, mode in zip("AB", written, strict=True)}
+    place(cell, sizes, byte, init, ports | {"OCEA": ["0"], "OCEB": ["0"]}, outputs)
 
 
 def place(cell: Cell, sizes: dict[str, Any], byte: int, init: int, ports: dict[str, Any], outputs: dict[str, Any]) -> None:
@@ -167,6 +184,6 @@ def multiplier(width: int, kind: str) -> Callable[[Cell], None]:
 SPARE = 10_000_000
 CHANGES: dict[str, Callable[[Cell], None]] = {
     "DP16KD": block_ecp5, "MULT18X18D": multiplier(18, "ecp5"),
-    "SDPB": block_gowin, "SDPX9B": block_gowin,
+    **dict.fromkeys(("SDPB", "SDPX9B", "DPB", "DPX9B", "SP", "SPX9"), block_gowin),
     "MULT9X9": multiplier(9, "gowin"), "MULT18X18": multiplier(18, "gowin"), "MULT36X36": multiplier(36, "gowin"),
 }

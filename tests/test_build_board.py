@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,15 @@ from typer.testing import CliRunner
 from aerloom import connect
 from aerloom.boards import build as builds
 from aerloom.boards import clocks, report, tools
-from aerloom.boards.board import Resources
+from aerloom.boards.board import Board, Resources
 from aerloom.boards.catalogue import find
 from aerloom.boards.tailor import grown
 from aerloom.host.cli import boards as cli
 from aerloom.models import golden, zoo
+from aerloom.models.contents import baked
 from aerloom.models.errors import AerloomError
 from aerloom.models.fabric import Fabric
+from aerloom.models.place import place
 from aerloom.models.quantize import quantize
 from aerloom.sim import build as sim_build
 
@@ -95,6 +98,25 @@ def test_command_line() -> None:
                             (["build", "digits", "--board", "nothing", "-o", "x"], "no board is called 'nothing'"),
                             (["flash", "nowhere"], "does not say which board")):
         assert text in str(run(app, arguments).exception)
+
+
+@pytest.mark.parametrize("options", [["--bake"], []])
+def test_bake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str]) -> None:
+    """What a build is asked for: a chip with the network inside, in samples of as many steps as it says; or empty."""
+    asked: dict[str, Any] = {}
+
+    def build(board: Board, fabric: Fabric, out: Path, **options: Any) -> None:
+        asked.update(options, fabric=fabric)
+        raise AerloomError("enough")
+
+    monkeypatch.setattr(builds, "build", build)
+    app = typer.Typer()
+    app.command()(cli.build)
+    result = CliRunner().invoke(app, ["digits", "--board", "ulx3s-85f", *options, "-o", str(tmp_path)])
+    assert str(result.exception) == "enough"
+    digits = quantize(zoo.load("digits"), 8).network
+    inside = baked(place(digits, asked["fabric"]), steps=25)
+    assert asked["contents"].digest == (inside.digest if options else "")
 
 
 def test_timing_not_met(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

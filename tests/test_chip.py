@@ -20,7 +20,7 @@ from aerloom.models.window import Window
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = Fabric.preset("tiny")
 ROOMY = replace(TINY, weight_words=4096, rows=1024, parameter_rows=1024, populations=10, projections=64, places=512,
-                sum_bits=20)
+                sum_bits=20, pixels=1024, classes=16)
 HOWEVER_LONG = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import networks, planar
-from test_chip import HOWEVER_LONG, ROOMY, TINY, dense, planes
+from test_chip import HOWEVER_LONG, ROOMY, TINY, dense, planes, roomy
 
 from aerloom import AerloomError, Device, Input, Network, Population, Projection, connect, quantize, zoo
 from aerloom.host import encode as host
@@ -17,9 +17,6 @@ from aerloom.models.contents import baked
 from aerloom.models.encode import CODES, Images
 from aerloom.models.place import Placement, place
 from aerloom.models.zoo import samples as zoo_samples
-
-SEEING = replace(ROOMY, pixels=1024, classes=16)
-
 
 # --- the numbers
 
@@ -138,7 +135,7 @@ def test_a_chip_with_a_network_inside_sees() -> None:
 
 @pytest.mark.parametrize("strategy", [networks, planar])
 def test_any_network_sees(chips: Callable[..., Device], strategy: Callable[..., object]) -> None:
-    device = chips(SEEING, optimize=1)
+    device = roomy(chips, 1)
 
     @settings(HOWEVER_LONG, max_examples=50)
     @given(data=st.data())
@@ -158,7 +155,7 @@ def test_any_network_sees(chips: Callable[..., Device], strategy: Callable[..., 
 def test_digits_cost_an_image_down_and_an_answer_up(chips: Callable[..., Device], code: str) -> None:
     network = quantize(zoo("digits"), 8).network
     images = zoo_samples("digits")[0][:30]
-    device = chips(SEEING, optimize=1)
+    device = roomy(chips, 1)
     device.load(network)
     found = device.infer(images=images, encoder=code, seed=7)
     np.testing.assert_array_equal(found, expected(network, {network.inputs[0].name: images}, 25, code, 7))
@@ -174,7 +171,7 @@ def test_digits_cost_an_image_down_and_an_answer_up(chips: Callable[..., Device]
 
 
 def test_a_run_after_images_is_a_run(chips: Callable[..., Device]) -> None:
-    device, network = chips(SEEING, optimize=1), planes()
+    device, network = roomy(chips, 1), planes()
     device.load(network)
     spikes = {"in": (np.random.default_rng(1).random((2, 7, 48)) < 0.2).astype(np.uint8)}
     images = values(network, 2)
@@ -188,7 +185,7 @@ def test_a_run_after_images_is_a_run(chips: Callable[..., Device]) -> None:
 @pytest.mark.parametrize("reset", ["subtract", "none"])
 def test_direct_coding_is_a_bias_for_each_sample(chips: Callable[..., Device], reset: str) -> None:
     """Of neurons that have parameters of their own or share them; the network is what it was afterwards."""
-    device, r, network = chips(SEEING, optimize=1), np.random.default_rng(2), dense(3)
+    device, r, network = roomy(chips, 1), np.random.default_rng(2), dense(3)
     hidden, out = network.populations
     network = network.replace(populations=(hidden, replace(out, reset=reset)))
     device.load(network)
@@ -207,7 +204,7 @@ def test_direct_coding_is_a_bias_for_each_sample(chips: Callable[..., Device], r
 
 
 def test_cycles_count_to_the_last_answer(chips: Callable[..., Device]) -> None:
-    device, network = chips(SEEING, optimize=1), dense(3)
+    device, network = roomy(chips, 1), dense(3)
     device.load(network)
     images = values(network, 4)
     device.infer(images=images, steps=20)
@@ -217,7 +214,7 @@ def test_cycles_count_to_the_last_answer(chips: Callable[..., Device]) -> None:
 
 
 def test_what_infer_refuses(chips: Callable[..., Device]) -> None:
-    device, network = chips(SEEING, optimize=1), dense(3)
+    device, network = roomy(chips, 1), dense(3)
     device.load(network)
     images = values(network, 1)
     for options, says in (
@@ -231,7 +228,7 @@ def test_what_infer_refuses(chips: Callable[..., Device]) -> None:
 
 
 def test_images_that_are_left_early(chips: Callable[..., Device]) -> None:
-    device, network = chips(SEEING, optimize=1), dense(3)
+    device, network = roomy(chips, 1), dense(3)
     device.load(network)
     images = values(network, 3)
     whole = device.infer(images=images, steps=12)

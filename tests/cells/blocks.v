@@ -1,10 +1,10 @@
 // What those cells of vendors do that Yosys knows by name alone; tests/netlist.py puts these in their places.
 
 // A block of RAM: 2,048 bytes of BYTE bits. A port of WIDTH bits is a part of a byte, one byte, or two or four of them, which
-// then have an enable each in the low bits of the address. A read gives what was there before the edge of the clock; a port
-// that writes reads nothing, unless OLD. With REG what was read comes a clock later, through a register of its own enable OCE.
+// then have an enable each in the low bits of the address. A read gives what was there before the edge of the clock. A port
+// that writes reads nothing (MODE 0), the new bytes (1) or the old ones (2). With REG what was read comes a clock later, through a register of its own enable OCE.
 module BLOCK_RAM #(
-  parameter BYTE = 9, WIDTH_A = 18, WIDTH_B = 18, OLD_A = 0, OLD_B = 0, REG_A = 0, REG_B = 0,
+  parameter BYTE = 9, WIDTH_A = 18, WIDTH_B = 18, MODE_A = 0, MODE_B = 0, REG_A = 0, REG_B = 0,
   parameter [18431:0] INIT = 0
 ) (
   input CLKA, CEA, OCEA, WEA, input [13:0] ADA, input [35:0] DIA, output [35:0] DOA,
@@ -23,12 +23,13 @@ module BLOCK_RAM #(
   always @(posedge CLKA) if (OCEA) latera <= reada;
   always @(posedge CLKB) if (OCEB) laterb <= readb;
 
-  `define PORT(side, CLK, CE, WE, AD, DI, DO, WIDTH, OLD) \
+  `define PORT(side, CLK, CE, WE, AD, DI, DO, WIDTH, MODE) \
     if (WIDTH < BYTE) begin : side \
       wire [2:0] first = AD[2:0] & ~(WIDTH - 1); \
       always @(posedge CLK) if (CE) begin \
         if (WE) bytes[AD[13:3]][first +: WIDTH] <= DI[WIDTH - 1:0]; \
-        if (!WE || OLD) DO[WIDTH - 1:0] <= bytes[AD[13:3]][first +: WIDTH]; \
+        if (!WE || MODE == 2) DO[WIDTH - 1:0] <= bytes[AD[13:3]][first +: WIDTH]; \
+        else if (MODE == 1) DO[WIDTH - 1:0] <= DI[WIDTH - 1:0]; \
       end \
     end else begin : side \
       genvar k; \
@@ -37,14 +38,15 @@ module BLOCK_RAM #(
         wire writes = WE & (WIDTH == BYTE || AD[k]); \
         always @(posedge CLK) if (CE) begin \
           if (writes) bytes[at][BYTE - 1:0] <= DI[BYTE * k +: BYTE]; \
-          if (!WE || OLD) DO[BYTE * k +: BYTE] <= bytes[at][BYTE - 1:0]; \
+          if (writes && MODE == 1) DO[BYTE * k +: BYTE] <= DI[BYTE * k +: BYTE]; \
+          else if (!WE || MODE != 0) DO[BYTE * k +: BYTE] <= bytes[at][BYTE - 1:0]; \
         end \
       end \
     end
 
   generate
-    `PORT(a, CLKA, CEA, WEA, ADA, DIA, reada, WIDTH_A, OLD_A)
-    `PORT(b, CLKB, CEB, WEB, ADB, DIB, readb, WIDTH_B, OLD_B)
+    `PORT(a, CLKA, CEA, WEA, ADA, DIA, reada, WIDTH_A, MODE_A)
+    `PORT(b, CLKB, CEB, WEB, ADB, DIB, readb, WIDTH_B, MODE_B)
   endgenerate
 endmodule
 
