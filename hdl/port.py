@@ -1,6 +1,6 @@
 """The chip's end of the link to the host."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,8 @@ from ..models.frame import NUMBER_BITS
 from .frame import Deframe, Enframe
 from .keep import Keep
 from .order import Order
-from .shapes import PACKETS
+from .shapes import PACKET_LAYOUT, PACKETS
+from .stream import Buffer
 from .uart import BYTES
 
 __all__ = ["Port"]
@@ -19,7 +20,7 @@ class Port(wiring.Component):
 
     Computes :class:`aerloom.models.port.Board`::
 
-        rx ─► Deframe ─► Order ─► o ─► chip
+        rx ─► Deframe ─► Order ─► Buffer ─► o ─► chip
                            │
         tx ◄─ Enframe ◄─ Keep ◄── i ◄─ chip
 
@@ -54,7 +55,10 @@ class Port(wiring.Component):
         m.submodules.enframe = enframe = Enframe()
         wiring.connect(m, wiring.flipped(self.rx), deframe.i)
         wiring.connect(m, deframe.o, order.i)
-        wiring.connect(m, order.o, wiring.flipped(self.o))
+        buffer = Buffer(PACKET_LAYOUT)  # the memory's packets are late in their clock
+        m.submodules.buffer = ResetInserter(order.restart)(buffer)
+        wiring.connect(m, order.o, buffer.i)
+        wiring.connect(m, buffer.o, wiring.flipped(self.o))
         wiring.connect(m, wiring.flipped(self.i), keep.i)
         wiring.connect(m, keep.o, enframe.i)
         wiring.connect(m, enframe.o, wiring.flipped(self.tx))
