@@ -77,10 +77,10 @@ def test_any_network_on_other_engines(chips: Callable[..., Device], simulator: s
     some()
 
 
-@pytest.mark.parametrize("engine, examples", [("amaranth", 6), pytest.param("compiled", 200, marks=pytest.mark.full)])
-def test_any_network_with_runs(chips: Callable[..., Device], engine: str, examples: int) -> None:
+@pytest.mark.parametrize("simulator, examples", [("amaranth", 6), pytest.param("compiled", 200, marks=pytest.mark.full)])
+def test_any_network_with_runs(chips: Callable[..., Device], simulator: str, examples: int) -> None:
     """Where the chip has room for sparse projections, they are walked over as such."""
-    device = chips(SPARSE, engine) if engine == "amaranth" else chips(SPARSE, optimize=1)
+    device = chips(SPARSE, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
 
     @settings(HOWEVER_LONG, max_examples=examples)
     @given(data=st.data())
