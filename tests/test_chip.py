@@ -77,7 +77,7 @@ def test_any_network_on_other_engines(chips: Callable[..., Device], simulator: s
     some()
 
 
-@pytest.mark.parametrize("simulator, examples", [("amaranth", 6), pytest.param("compiled", 200, marks=pytest.mark.full)])
+@pytest.mark.parametrize("simulator, examples", [("amaranth", 3), pytest.param("compiled", 200, marks=pytest.mark.full)])
 def test_any_network_with_runs(chips: Callable[..., Device], simulator: str, examples: int) -> None:
     """Where the chip has room for sparse projections, they are walked over as such."""
     device = chips(SPARSE, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
