@@ -230,4 +230,4 @@ def memories(fabric: Fabric) -> list[tuple[int, Space, int, int]]:
     ]
     out = [(n, *table) for n in range(fabric.cores) for table in tables]
     out += [(router.node, Space.ROUTES, fabric.keys, 1) for router in fabric.tree()]
-    return [*out, (CHIP, Space.GATES, fabric.inputs, fabric.gate_record.chunks)]
+    return [*out, (CHIP, Space.GATES, fabric.inputs, fabric.gate_chunks)]
