@@ -81,6 +81,10 @@ def routed(component: wiring.Component) -> dict[str, Any]:
         (work / "top.il").write_text(rtlil.convert(component, emit_src=False))
         (work / "top.ys").write_text(SCRIPT + "\n".join([*board.family.synthesis, "write_json top.json"]))
         tools.run("yosys", ["-q", "top.ys"], work)
+        if board.family.refine:
+            netlist = json.loads((work / "top.json").read_text())
+            board.family.refine(netlist)
+            (work / "top.json").write_text(json.dumps(netlist))
         size = next(option for option in board.options if option.endswith("k"))
         tools.run(board.family.route, [size, "--package", "CABGA381", "--speed", "6", "--out-of-context", "--json",
                                        "top.json", "--report", "report.json", "--freq", "200", "--timing-allow-fail",

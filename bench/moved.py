@@ -57,6 +57,10 @@ def tables(result: Mapping[str, Any]) -> Iterator[str]:
     """Lines of Markdown: what is alike in rows, the rest one by one."""
     single = {k: v for k, v in result.items() if not isinstance(v, Mapping) and not _records(v)}
     rows = {k: v for k, v in result.items() if isinstance(v, Mapping)}
+    columns = {name for row in rows.values() for name in row}
+    if 2 * sum(map(len, rows.values())) < len(rows) * len(columns):  # they have little in common
+        single |= {f"{k}, {name}": value for k, row in rows.items() for name, value in row.items()}
+        rows = {}
     if single:
         yield from ("", "| | |", "|---|---|", *(f"| {name} | {_text(value)} |" for name, value in single.items()))
     if rows:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..models.fabric import AXES, CHUNK, Fabric, route_record
+from ..models.fabric import CHUNK, Fabric, Space, route_record
 from .board import Family, Resources
 
 __all__ = ["POINTS", "Estimate", "Memory", "errors", "estimate", "memories"]
@@ -61,7 +61,6 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     """Every memory of a board."""
     f, cores, lanes = fabric, fabric.cores, fabric.cores * fabric.lanes
     groups = f.rows * f.groups
-    axis = f.axis_record
     yield Memory("weights", lanes, f.weight_bits, f.weight_words)
     yield Memory("sums", lanes, f.sum_bits, f.rows)
     yield Memory("parameters", cores * f.update_lanes, f.neuron_record.width, f.parameter_rows)
@@ -71,9 +70,9 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
                                 ("populations", f.population_record, f.populations),
                                 ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, record.width, words)
-    for space in AXES:  # a line or a column has no fanout
-        unused = 0 if space is AXES[-1] else axis.fields["fanout"].width
-        yield Memory(space.name.lower(), cores, axis.width - unused, f.places)
+    for space, record, words in f.axes:  # a line or a column has no fanout
+        unused = 0 if space is Space.CHANNELS else record.fields["fanout"].width
+        yield Memory(space.name.lower(), cores, record.width - unused, words)
     for router in f.tree():
         yield Memory("routes", router.ports, route_record(router.ports).width, f.keys)
     if f.pixels:

@@ -18,7 +18,7 @@ __all__ = ["Report", "by_module", "critical_path", "fmax", "placed", "source", "
 #: From here on a name was given by a tool, to what it made of the wire before.
 MADE = re.compile(r"(_(TRELLIS_|LUT[1-8]_|CCU2C|PFUMX|L6MUX21|SB_|MULT|DP16KD|PDPW16KD|DFF|ALU|MUX2_LUT|RAM16|DPR16|SDP)"
                   r"|\$(CCU2|nextpnr|PACKER|abc|auto)).*")
-INSIDE = re.compile(r"(board\.)*(chip\.)?(machine\.)?")  # what every name of a board begins with
+INSIDE = re.compile(r"(board\.)*(chip\.)?(machine\.)?(cluster\.)?(tree\.)?")  # what every name of a board begins with
 LUTS = {"LUT4": 1, "SB_LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6, "ALU": 1, "RAM16SDP4": 4, "SB_CARRY": 0,
         "LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT5": 1, "LUT6": 1}
 BLOCKS = ("DP16KD", "PDPW16KD", "SB_RAM40_4K", "SDPB", "SDPX9B", "SP", "SPX9", "DPB", "DPX9B", "RAMB18E1", "RAMB36E1")

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..models import frame
 from ..models import port as port_model
 from ..models.contents import EMPTY, Contents
+from ..models.errors import AerloomError
 from ..models.fabric import Fabric
 from .chip import Chip
 from .parallel import ParallelFifo
@@ -36,6 +37,9 @@ class ByteBoard(wiring.Component):
     """
 
     def __init__(self, fabric: Fabric, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+        if fabric.chips > 1:
+            self._MustUse__used = True  # or Amaranth would warn of a board that nobody elaborates
+            raise AerloomError(f"Fabric {fabric.name} is spread over {fabric.chips} chips; a board has one")
         self.chip, self.depth, self.timeout = Chip(fabric, contents), depth, timeout
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES)})
 

@@ -11,11 +11,10 @@ from amaranth.lib.wiring import In, Out
 from ..models import contents, encode, fabric, record, words
 from ..models.contents import EMPTY, Contents
 from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, COUNTER_BITS, Fabric, Kind, Space, Start
-from .core import Core
+from .cluster import Cluster, pass_down, ways_down
 from .encode import Encoder
 from .gate import Entrance
 from .readout import Readout
-from .router import Router
 from .shapes import PACKET_LAYOUT, PACKETS
 from .stream import Buffer, Merge
 from .table import Loader
@@ -33,12 +32,15 @@ class Chip(wiring.Component):
     -------
     i, o : packets
         From and to the host. Every READ is answered by as many VALUEs as it asks for; each STEP on the way out carries
-        the low bits of the cycle counter. A WRITE to the first word of START resets everything but the tables.
+        the low bits of the cycle counter. A WRITE to the first word of START resets everything but the tables, in all
+        chips.
+    txK, rxK : packets
+        To and from chip K, an :class:`Extension`, of a Fabric with several.
     """
 
     def __init__(self, fabric: Fabric, contents: Contents = EMPTY):
         self.fabric, self.contents = fabric, contents
-        super().__init__({"i": In(PACKETS), "o": Out(PACKETS)})
+        super().__init__({"i": In(PACKETS), "o": Out(PACKETS)} | ways_down(fabric, 0))
 
     @property
     def fingerprint(self) -> str:
@@ -61,6 +63,7 @@ class Chip(wiring.Component):
             self.o.valid.eq(machine.o.valid & ~restart),
             machine.o.ready.eq(self.o.ready & ~restart),
         ]
+        pass_down(m, self.fabric, 0, machine, self)
         return m
 
 
@@ -69,7 +72,7 @@ class Machine(wiring.Component):
 
     ::
 
-        i ─►[Encoder]─► Entrance ─► Router ═╪═► Router … ═╪═► Core       (a tree)
+        i ─►[Encoder]─► Entrance ─► Cluster ══ other chips
                            │ ▲         │
                            │ └ CREDIT ─┤
                            │       [Readout]
@@ -80,7 +83,7 @@ class Machine(wiring.Component):
 
     def __init__(self, fabric: Fabric, contents: Contents = EMPTY):
         self.fabric, self.contents = fabric, contents
-        super().__init__({"i": In(PACKETS), "o": Out(PACKETS), "restart": Out(1)})
+        super().__init__({"i": In(PACKETS), "o": Out(PACKETS), "restart": Out(1)} | ways_down(fabric, 0))
 
     def elaborate(self, platform):
         m = Module()
@@ -98,26 +101,8 @@ class Machine(wiring.Component):
         )
         m.submodules.merge = merge = Merge(PACKET_LAYOUT, 2)
         m.submodules.exit = exit_ = Buffer(PACKET_LAYOUT)
-
-        # the tree
-        routers, cores = {}, {}
-        for router in fabric.tree():
-            routers[router.node] = Router(fabric, router, known[router.node])
-            m.submodules[f"router_{router.node - fabric.cores}"] = routers[router.node]
-        for n in range(fabric.cores):
-            m.submodules[f"core_{n}"] = cores[n] = Core(fabric, n, known[n])
-        for router in fabric.tree():
-            for port, branch in enumerate(router.branches, 1):
-                first, last = branch.cores
-                down, up = (getattr(routers[router.node], f"{side}{port}") for side in "oi")
-                if last - first > 1:
-                    child = routers[branch.routers[0]]
-                    wiring.connect(m, down, child.i0)
-                    wiring.connect(m, child.o0, up)
-                else:
-                    wiring.connect(m, down, cores[first].i)
-                    wiring.connect(m, cores[first].o, up)
-        root = routers[fabric.cores]
+        m.submodules.cluster = cluster = Cluster(fabric, 0, known)
+        pass_down(m, fabric, 0, cluster, self)
 
         # in
         takers = [entrance]
@@ -128,7 +113,7 @@ class Machine(wiring.Component):
             takers.append(encoder)
         else:
             wiring.connect(m, wiring.flipped(self.i), entrance.i)
-        wiring.connect(m, entrance.o, root.i0)
+        wiring.connect(m, entrance.o, cluster.i)
         wiring.connect(m, entrance.own, loader.i)
         written = loader.write.payload.place
         m.d.comb += self.restart.eq(
@@ -143,13 +128,13 @@ class Machine(wiring.Component):
             up = readout.i
             m.d.comb += answered.eq(readout.answered)
             takers.append(readout)
-        is_credit = root.o0.payload.kind == Kind.CREDIT
+        is_credit = cluster.o.payload.kind == Kind.CREDIT
         m.d.comb += [
-            entrance.credit.payload.eq(root.o0.payload.key),
-            entrance.credit.valid.eq(root.o0.valid & is_credit),
-            up.payload.eq(root.o0.payload),
-            up.valid.eq(root.o0.valid & ~is_credit),
-            root.o0.ready.eq(up.ready | is_credit),
+            entrance.credit.payload.eq(cluster.o.payload.key),
+            entrance.credit.valid.eq(cluster.o.valid & is_credit),
+            up.payload.eq(cluster.o.payload),
+            up.valid.eq(cluster.o.valid & ~is_credit),
+            cluster.o.ready.eq(up.ready | is_credit),
         ]
         for taker in takers:
             m.d.comb += [taker.write.valid.eq(loader.write.valid), taker.write.payload.eq(loader.write.payload)]

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models.contents import NOTHING, Stored
-from ..models.fabric import AXES, Fabric
+from ..models.fabric import Fabric, Kind
 from .lookup import arrival
 from .shapes import WRITES, layout
 from .table import Table
@@ -41,11 +41,13 @@ class Locate(wiring.Component):
                   └─► c ─► CHANNELS ─┘
         (no tables: the index itself is added to the first weight)
 
+    A row of CHANNELS may name another one that goes on with the same spike: one visit more, in the next clock.
+
     Members
     -------
     i : stream of arrivals
     o : stream of visits
-        In order, one per clock. Latency 7.
+        In order, one per clock. Latency 7. Those of a spike follow each other, each with at least one row.
     write : stream of 16-bit writes
         For the three tables.
     """
@@ -61,22 +63,22 @@ class Locate(wiring.Component):
         fabric, i = self.fabric, self.i.payload
         projection, head = layout(fabric.projection_record), ("kind", "slot", "first")
         tables = []
-        for space in AXES:
-            table = Table(space, layout(fabric.axis_record), fabric.places, stored=self.stored)
+        for space, record, depth in fabric.axes:
+            table = Table(space, layout(record), depth, stored=self.stored)
             m.submodules[space.name.lower()] = table
             wiring.connect(m, wiring.flipped(self.write), table.write)
             tables.append(table)
-        address = tables[0].address.shape()
-        moves = Signal()
-        m.d.comb += [moves.eq(~self.o.valid | self.o.ready), self.i.ready.eq(moves)]
+        addresses = [table.address.shape() for table in tables]
+        moves, goes_on, takes = Signal(), Signal(), Signal()  # behind the memories; another row of a spike; before them
+        m.d.comb += [moves.eq(~self.o.valid | self.o.ready), takes.eq(moves & ~goes_on), self.i.ready.eq(takes)]
 
-        def stage(name: str, valid, project, index, known, **heads):
+        def stage(name: str, when, valid, project, index, known, **heads):
             """Registers of a stage: valid, projection, index, whether the index exists, and the rest of the arrival."""
             out = [Signal(name=f"{name}_valid"), Signal(projection, name=f"{name}_projection", reset_less=True),
                    Signal(i.index.shape(), name=f"{name}_index", reset_less=True),
                    Signal(name=f"{name}_known", reset_less=True)]
             rest = {field: Signal.like(value, name=f"{name}_{field}", reset_less=True) for field, value in heads.items()}
-            with m.If(moves):
+            with m.If(when):
                 m.d.sync += [r.eq(value) for r, value in zip(out, (valid, project, index, known), strict=True)]
                 m.d.sync += [rest[field].eq(value) for field, value in heads.items()]
             return *out, rest
@@ -88,14 +90,14 @@ class Locate(wiring.Component):
         # f: the index without its channel; g: its fields
         p = i.projection
         f_valid, f_p, f_index, f_known, f_head = stage(
-            "f", self.i.valid, p, i.index, i.index < p.sources, **{name: getattr(i, name) for name in head}
+            "f", takes, self.i.valid, p, i.index, i.index < p.sources, **{name: getattr(i, name) for name in head}
         )
-        f_above, f_c = Signal(i.index.shape()), Signal(address)  # y and x; channel
-        with m.If(moves):
+        f_above, f_c = Signal(i.index.shape()), Signal(addresses[2])  # y and x; channel
+        with m.If(takes):
             m.d.sync += [f_above.eq(i.index >> p.channel_bits), f_c.eq(i.index & below(p.channel_bits))]
-        g_valid, g_p, g_index, g_known, g_head = stage("g", f_valid, f_p, f_index, f_known, **f_head)
-        g_y, g_x, g_c = (Signal(address, name=f"g_{axis}") for axis in "yxc")
-        with m.If(moves):
+        g_valid, g_p, g_index, g_known, g_head = stage("g", takes, f_valid, f_p, f_index, f_known, **f_head)
+        g_y, g_x, g_c = (Signal(shape, name=f"g_{axis}") for shape, axis in zip(addresses, "yxc", strict=True))
+        with m.If(takes):
             m.d.sync += [
                 g_y.eq(f_p.y + (f_above >> f_p.column_bits)),
                 g_x.eq(f_p.x + (f_above & below(f_p.column_bits))),
@@ -104,24 +106,32 @@ class Locate(wiring.Component):
 
         # t: their rows are there
         for table, place in zip(tables, (g_y, g_x, g_c), strict=True):
-            m.d.comb += [table.address.eq(place), table.enable.eq(moves)]
-        t_valid, t_p, t_index, t_known, t_head = stage("t", g_valid, g_p, g_index, g_known, **g_head)
+            m.d.comb += [table.address.eq(place), table.enable.eq(takes)]
+        t_valid, t_p, t_index, t_known, t_head = stage("t", takes, g_valid, g_p, g_index, g_known, **g_head)
+
+        if fabric.runs:  # straight from the memory, as the next row is wanted in the next clock
+            following = tables[2].data.next
+            m.d.comb += goes_on.eq(t_valid & t_known & t_p.tabled & (t_head["kind"] == Kind.SPIKE) & (following != 0))
+            with m.If(goes_on):
+                m.d.comb += [tables[2].address.eq(following), tables[2].enable.eq(moves)]
+                with m.If(moves):
+                    m.d.sync += t_head["first"].eq(0)
 
         # r: plain registers behind the memories, so that they can be those of a block of RAM itself
-        r_valid, r_p, r_index, r_known, r_head = stage("r", t_valid, t_p, t_index, t_known, **t_head)
+        r_valid, r_p, r_index, r_known, r_head = stage("r", moves, t_valid, t_p, t_index, t_known, **t_head)
         rows = [Signal(table.data.shape(), name=f"r_{n}", reset_less=True) for n, table in enumerate(tables)]
         with m.If(moves):
             m.d.sync += [row.eq(table.data) for row, table in zip(rows, tables, strict=True)]
 
         # s: what they say; without tables the index alone counts
-        s_valid, s_p, _, s_known, s_head = stage("s", r_valid, r_p, r_index, r_known, **r_head)
+        s_valid, s_p, _, s_known, s_head = stage("s", moves, r_valid, r_p, r_index, r_known, **r_head)
         said = []
         for axis, row in zip("yxc", rows, strict=True):
             alone = {"row": 0, "weights": 0, "known": 1, "count": 1, "fanout": 0}
             if axis == "c":
                 alone |= {"weights": r_index, "count": r_p.rows, "fanout": r_p.fanout}
-            says = {name: Signal(shape, name=f"s_{axis}_{name}", reset_less=True)
-                    for name, shape in row.shape().members.items()}
+            shapes = row.shape().members
+            says = {name: Signal(shapes[name], name=f"s_{axis}_{name}", reset_less=True) for name in alone}
             with m.If(moves):
                 m.d.sync += [says[name].eq(Mux(r_p.tabled, getattr(row, name), alone[name])) for name in says]
             said.append(says)

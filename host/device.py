@@ -131,7 +131,8 @@ class Device(Probe):
             (image.pictures(samples).reshape(-1), samples.ranges) if isinstance(samples, Images)
             else (self._encode(samples), None)
         )
-        self._exchange(np.concatenate([placement.start(steps), image.settings(placement, steps, output, ranges)]), 0)
+        self._start(steps)
+        self._exchange(image.settings(placement, steps, output, ranges), 0)
         per_sample = max(1, len(words) // batch)
         report = None if progress is None else lambda n: progress(min(n // per_sample, batch))
         heard = [part for part in self._watched_parts() if part is not output]
@@ -251,7 +252,7 @@ class Device(Probe):
         """Class, steps and cycles of the sample whose steps these are."""
         placement, parts, steps = self._placed(), len(self._watched_parts()), len(words)
         ahead = len(placement.network.population)
-        self._exchange(placement.start(0), 0)
+        self._start(0)
         came, finished = np.zeros(0, np.uint32), 0
         for t in range(steps):
             send = words[t + ahead : t + ahead + 1] if t else words[: ahead + 1]
@@ -262,7 +263,7 @@ class Device(Probe):
             if rule.leaves(counts, t):
                 break
         if t + 1 < steps:  # when the chip answers again, nothing is left of what was under way
-            self._exchange(placement.start(0), 0)
+            self._start(0)
             self._read(CHIP, Space.IDENTITY, 0, 1)
         else:
             self._expect(steps)
@@ -284,7 +285,7 @@ class Device(Probe):
         itself.
         """
         placement = self._placed()
-        self._exchange(placement.start(0), 0)
+        self._start(0)
         for n, now in enumerate(steps):
             each = now if isinstance(now, Mapping) else {placement.network.inputs[0].name: now}
             one = {name: np.asarray(a)[None, None] for name, a in each.items()}
@@ -292,6 +293,12 @@ class Device(Probe):
             answer = self._decode(self._exchange(words, len(self._watched_parts())), 1, 1)
             self._expect(n + 1)
             yield {name: a[0, 0] for name, a in answer.spikes.items()}
+
+    def _start(self, steps: int) -> None:
+        """Start afresh, with samples of so many steps (0: one that never ends)."""
+        self._exchange(self._placed().samples(steps), 0)
+        self._ask(list(range(self.fabric.cores)), Space.COUNTERS, 0, 1)
+        self._exchange(image.start(), 0)
 
     def _watched_parts(self) -> list[Part]:
         return [p for p in self._placed().parts if p.core is not None and p.source in self._watched]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -79,9 +79,17 @@ class Probe:
         return [join(row) for row in values]
 
     def _read(self, node: int, space: Space, word: int, chunks: int) -> Words:
-        ask = np.array([address(node, space, word), packet(Kind.READ, node, chunks)], np.uint32)
-        fields = PACKET.unpack(self._exchange(ask, chunks))
-        return np.asarray(fields["index"][fields["kind"] == Kind.VALUE])
+        return self._ask([node], space, word, chunks)
+
+    def _ask(self, nodes: Sequence[int], space: Space, word: int, chunks: int) -> Words:
+        """So many chunks of a memory of each node. What a run that was broken off still sends among them is dropped."""
+        ask = np.array([p for n in nodes for p in (address(n, space, word), packet(Kind.READ, n, chunks))], np.uint32)
+        found = np.zeros(0, np.uint32)
+        while len(found) < len(nodes) * chunks:
+            fields = PACKET.unpack(self._exchange(ask, len(nodes) * chunks - len(found)))
+            mine = (fields["kind"] == Kind.VALUE) & np.isin(fields["key"], nodes)
+            found, ask = np.concatenate([found, fields["index"][mine]]), ask[:0]
+        return found
 
 
 def join(chunks: Iterable[int]) -> int:

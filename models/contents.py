@@ -89,5 +89,5 @@ def baked(placement: Placement, watched: Iterable[str] | None = None, steps: int
     """The memories of a chip in which a network is loaded that sends the spikes of `watched` (by default its outputs) to
     the host, with samples of `steps` steps (0: one that never ends)."""
     names = placement.network.outputs if watched is None else tuple(watched)
-    packets = np.concatenate([placement.image, placement.routes(names), placement.start(steps)])
+    packets = np.concatenate([placement.image, placement.routes(names), placement.samples(steps)])
     return contents(packets, placement.fabric)

@@ -37,6 +37,7 @@ class Fabric:
 
     name: str = "custom"
     cores: int = 1
+    chips: int = 1  #: that the cores are spread over, about evenly; a power of two
     lanes: int = 16  #: weights added per clock and core; a power of two
     update_lanes: int = 2  #: neurons updated per clock in a sweep; a power of two, at most ``lanes``
     weight_bits: int = 8  #: bits of a stored weight
@@ -46,6 +47,7 @@ class Fabric:
     populations: int = 8  #: populations, or parts of them, per core
     projections: int = 32  #: (source, population) pairs per core
     places: int = 64  #: rows of each of the tables that hold the geometry of convolutions: y, x and channel
+    runs: int = 0  #: rows that the table of channels has besides, for sparse projections; 0: they are stored as dense ones
     keys: int = 64  #: source populations in the whole chip, inputs first
     inputs: int = 4  #: source populations on the host's side
     sum_bits: int = 20  #: bits of the sum of one step's weights
@@ -57,20 +59,22 @@ class Fabric:
 
     def __post_init__(self) -> None:
         for size in dataclasses.fields(self)[1:]:
-            least = 0 if size.name in ("pixels", "classes") else 1
+            least = 0 if size.name in ("pixels", "classes", "runs") else 1
             if not isinstance(value := getattr(self, size.name), int) or value < least:
                 raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")
-        for name in ("lanes", "update_lanes", "weight_bits", "pixels", "classes"):
+        for name in ("lanes", "update_lanes", "weight_bits", "chips", "pixels", "classes"):
             if (value := getattr(self, name)) & value - 1:
                 raise AerloomError(f"Fabric {self.name}: {name} must be a power of two, not {value}")
         limits = {
             "update_lanes": self.lanes,
             "cores": 64,
+            "chips": self.cores,
             "weight_bits": 16,
             "weight_words": 1 << SPACE.fields["address"].width,
             "parameter_rows": 1 << SPACE.fields["address"].width,
             "rows": (1 << SPACE.fields["address"].width) * self.update_lanes // self.lanes,
             "places": 1 << SPACE.fields["address"].width,
+            "runs": (1 << SPACE.fields["address"].width) - self.places,
             "keys": CHIP - 1,
             "inputs": self.keys - 1,
             "state_bits": 32,
@@ -143,7 +147,7 @@ class Fabric:
             column_bits=bits_for(INDEX_BITS + 1),
             y=place,
             x=place,
-            c=place,
+            c=bits_for(self.places + self.runs),
             row_y=row,
             weights_y=weights,
             row_x=row,
@@ -162,6 +166,17 @@ class Fabric:
             known=1,
             fanout=bits_for(self.neurons + 1),
         )
+
+    @cached_property
+    def channel_record(self) -> Record:
+        """A row of CHANNELS. Where the Fabric has runs, ``next`` is the row that goes on with the same spike (0: none)."""
+        return Record(**self.axis_record.fields, next=bits_for(self.places + self.runs)) if self.runs else self.axis_record
+
+    @cached_property
+    def axes(self) -> tuple[tuple[Space, Record, int], ...]:
+        """LINES, COLUMNS and CHANNELS: their records, and how many rows they have."""
+        records = (self.axis_record, self.axis_record, self.channel_record)
+        return tuple(zip(AXES, records, (self.places, self.places, self.places + self.runs), strict=True))
 
     @cached_property
     def token_bits(self) -> int:
@@ -293,7 +308,7 @@ class Fabric:
         """Chunks in a word of a core's memory."""
         records = {Space.KEYS: self.key_record, Space.PROJECTIONS: self.projection_record,
                    Space.POPULATIONS: self.population_record, Space.SOURCES: self.source_record,
-                   **dict.fromkeys(AXES, self.axis_record)}
+                   **{space: record for space, record, _ in self.axes}}
         if space in records:
             return records[space].chunks
         return {Space.WEIGHTS: self.weight_chunks, Space.PARAMETERS: self.parameter_chunks,
@@ -307,7 +322,7 @@ class Fabric:
         return max(1, self.cores - 1)
 
     def tree(self) -> list[Router]:
-        """The routers between the host (up) and the cores, root first; router ``n`` is node ``cores + n``."""
+        """The routers between the host (up) and the cores of all chips, root first; router ``n`` is node ``cores + n``."""
         routers: list[Router] = []
 
         def grow(first: int, last: int) -> None:
@@ -324,6 +339,25 @@ class Fabric:
 
         grow(0, self.cores)
         return routers
+
+    # chips
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        """The cores of each chip: a subtree, as a half-open range."""
+        spans = [(0, self.cores)]
+        while len(spans) < self.chips:
+            spans = [half for a, b in spans for half in ((a, (a + b + 1) // 2), ((a + b + 1) // 2, b))]
+        return spans
+
+    def chip(self, core: int) -> int:
+        """The chip that has a core. A router is in the chip of the first core below it."""
+        return next(n for n, (a, b) in enumerate(self.spans) if a <= core < b)
+
+    def below(self, chip: int) -> list[int]:
+        """The chips that hang from a router of this one."""
+        return [self.chip(branch.cores[0]) for router in self.tree() if self.chip(router.cores[0]) == chip
+                for branch in router.branches if self.chip(branch.cores[0]) != chip]
 
     @cached_property
     def digest(self) -> int:
@@ -356,9 +390,19 @@ class Router:
     branches: tuple[Branch, ...]
 
     @property
+    def cores(self) -> tuple[int, int]:
+        """The cores below it, as a half-open range."""
+        return self.branches[0].cores[0], self.branches[-1].cores[1]
+
+    @property
     def ports(self) -> int:
         """Ports, without the one to the router's own table."""
         return 1 + len(self.branches)
+
+    def leaf(self, port: int) -> bool:
+        """Whether a port leads to a core."""
+        first, last = self.branches[port - 1].cores if port else (0, 0)
+        return last - first == 1
 
     def port(self, core: int | None) -> int:
         """The port that leads to ``core`` (None: the host)."""
@@ -386,6 +430,8 @@ PRESETS = {
         # ECP5-85F class: sums of two lanes in a word of block RAM
         Fabric("large", lanes=64, update_lanes=4, weight_words=4096, rows=32, parameter_rows=128, sum_bits=18),
         Fabric("wide", lanes=128, update_lanes=8, weight_words=1024, rows=16, parameter_rows=64, sum_bits=18),
+        # as medium, for pruned networks
+        Fabric("sparse", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512, runs=4096),
         # convolutions: room for ten thousand neurons, and for the geometry of a few layers
         Fabric("planes", lanes=16, update_lanes=4, weight_words=4096, rows=640, parameter_rows=256, places=256),
         # images down, answers up

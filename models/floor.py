@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .golden import Trace
 from .place import Core, Link, Part, Placement
+from .reach import chain
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ def walked(link: Link) -> NDArray[np.int64]:
         return np.zeros(link.source.size, np.int64)
     if link.reach.tables is None:
         return np.full(link.source.size, link.reach.rows)
+    if link.reach.code is not None:  # sparse: chains of runs
+        rows = link.reach.tables[2]
+        return np.array([sum(e.count for e in chain(rows, n)) for n in link.source.index])
     # a delay line copies each of its spikes on; of the stages the first stands for all
     height = link.source.grid.height
     y, x, c = (np.array([e.count for e in axis]) for axis in link.reach.tables)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encode import Images
-from .fabric import AXES, CHIP, CHUNK, Fabric, Kind, Space, Start, route_record
+from .fabric import CHIP, CHUNK, Fabric, Kind, Space, Start, route_record
 from .network import DECAY_ONE, Network, Population
 from .packets import Words, address, packet, split, store, store_chunks
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "counted", "differs", "encodes", "image", "neuron_values", "parameter_sets", "parameters", "pictures", "routes",
-    "settings", "start",
+    "samples", "settings", "start",
 ]
 
 
@@ -27,14 +27,17 @@ def image(placement: Placement) -> Words:
     return np.concatenate([_core(placement, n) for n in range(len(placement.cores))] + [_gates(placement)])
 
 
-def start(placement: Placement, steps: int) -> Words:
-    """Packets that start afresh, with samples of ``steps`` steps (0: one that never ends)."""
-    tables = [
+def samples(placement: Placement, steps: int) -> Words:
+    """Packets that make a sample ``steps`` steps long (0: it never ends); the next START heeds them."""
+    return np.concatenate([
         store(n, Space.POPULATIONS, 0, placement.fabric.population_record, _populations(placement, core, steps))
         for n, core in enumerate(placement.cores)
-    ]
-    go = [address(CHIP, Space.START, Start.RESET), packet(Kind.WRITE, CHIP, 0)]
-    return np.concatenate([*tables, np.array(go, np.uint32)])
+    ])
+
+
+def start() -> Words:
+    """Packets that start afresh. They overtake what is on its way to the cores, and end its way: first let those answer."""
+    return np.array([address(CHIP, Space.START, Start.RESET), packet(Kind.WRITE, CHIP, 0)], np.uint32)
 
 
 def routes(placement: Placement, watched: Collection[str]) -> Words:
@@ -42,35 +45,18 @@ def routes(placement: Placement, watched: Collection[str]) -> Words:
     fabric, out = placement.fabric, []
     for router in fabric.tree():
         record = route_record(router.ports)
-        first, last = router.branches[0].cores[0], router.branches[-1].cores[1]
-
-        def inside(core: int | None, first: int = first, last: int = last) -> bool:
-            return core is not None and first <= core < last
-
         rows = []
         for part in placement.parts:
             heard = {link.target.core for link in placement.listeners(part)}
             if part.core is not None and part.source in watched:
                 heard.add(None)
-            ports = set()
-            for core in heard:
-                if inside(core):
-                    # below another router of the source's own side, that router has seen to it
-                    own_side = inside(part.core) and router.port(core) == router.port(part.core)
-                    if not own_side or (core == part.core and _is_leaf(router, core)):
-                        ports.add(router.port(core))
-                elif inside(part.core):
-                    ports.add(0)
-            rows.append(record.pack(listeners=sum(1 << p for p in ports), home=router.port(part.core)))
+            home = router.port(part.core)
+            # nothing goes back where it came from, as a router there has seen to it; a core itself is no router
+            ports = {p for core in heard if (p := router.port(core)) != home or (core == part.core and router.leaf(p))}
+            rows.append(record.pack(listeners=sum(1 << p for p in ports), home=home))
         rows += [0] * (fabric.keys - len(rows))
         out.append(store(router.node, Space.ROUTES, 0, record, rows))
     return np.concatenate(out)
-
-
-def _is_leaf(router: Any, core: int | None) -> bool:
-    """Whether the port to ``core`` leads to the core itself."""
-    a, b = router.branches[router.port(core) - 1].cores
-    return bool(b - a == 1)
 
 
 def _gates(placement: Placement) -> Words:
@@ -164,8 +150,9 @@ def _core(placement: Placement, n: int) -> Words:
         store(n, Space.PROJECTIONS, 0, fabric.projection_record, links),
         store(n, Space.SOURCES, 0, fabric.source_record, sources),
     ]
-    for space, entries in zip(AXES, core.tables, strict=True):
-        out.append(store(n, space, 0, fabric.axis_record, [fabric.axis_record.pack(**vars(e)) for e in entries]))
+    for (space, record, _), entries in zip(fabric.axes, core.tables, strict=True):
+        rows = [record.pack(**{k: v for k, v in vars(e).items() if k in record.fields}) for e in entries]
+        out.append(store(n, space, 0, record, rows))
     out.append(_parameters(placement, n))
     out += [_weights(n, words, at, fabric) for at, words in core.blocks]
     return np.concatenate(out)
@@ -183,7 +170,7 @@ def _parameters(placement: Placement, n: int) -> Words:
 
 
 def _link(link: Link, fabric: Fabric) -> int:
-    record, reach, at = fabric.projection_record, link.reach, link.source.code
+    record, reach, at = fabric.projection_record, link.reach, link.code
     common = {"row": link.target.row, "slot": link.target.slot, "late": int(link.late)}
     if reach is None:  # STEPs alone; a spike is known and reaches nothing
         return int(record.pack(**common, sources=link.source.indices))

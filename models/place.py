@@ -8,8 +8,8 @@ in which spikes arrive cannot matter. :mod:`aerloom.models.image` makes the pack
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from .network import Network, Projection
 from .order import CLOCK, host_order, plan, unpaced
 from .packets import Words, address, packet, split, store, store_chunks
 from .proof import signed_bits, sum_range
-from .reach import Entry, Reach, check_pool, one_to_one, reach, shifted, uncounted
+from .reach import Entry, Reach, check_pool, one_to_one, reach, shifted, sparse, uncounted
 
 __all__ = [
     "CLOCK", "Core", "Link", "Part", "Placement", "Problem", "Words", "address", "differs", "host_order", "neuron_values",
@@ -110,6 +110,11 @@ class Link:
     weights: int = 0  #: address of the first word
     tables: tuple[int, ...] = ()  #: first rows in LINES, COLUMNS and CHANNELS
 
+    @property
+    def code(self) -> Code:
+        """How the index of a spike is taken apart."""
+        return self.source.code if self.reach is None or self.reach.code is None else self.reach.code
+
 
 @dataclass
 class Core:
@@ -137,8 +142,8 @@ class Core:
         """The same for rows of LINES (0), COLUMNS (1) or CHANNELS (2)."""
         key = (axis, *entries)
         if key not in self._known:
-            self._known[key] = len(self.tables[axis])
-            self.tables[axis].extend(entries)
+            self._known[key] = base = len(self.tables[axis])
+            self.tables[axis].extend(replace(e, next=e.next + base) if e.next else e for e in entries)
         return self._known[key]
 
 
@@ -227,7 +232,8 @@ class Placement:
             self._need(f"core {n}", "projections", len(core.links))
             self._need(f"core {n}", "rows", core.rows)
             self._need(f"core {n}", "weight_words", core.words)
-            self._need(f"core {n}", "places", max(map(len, core.tables)))
+            lines, columns, channels = map(len, core.tables)
+            self._need(f"core {n}", "places", max(lines, columns, channels - self.fabric.runs))
             self._need(f"core {n}", "parameter_rows", core.parameter_rows)
 
     # --- what goes where
@@ -290,7 +296,10 @@ class Placement:
                                 self._project(core, q, source, target, held)
 
     def _project(self, core: Core, q: Projection, source: Part, target: Part, held: int) -> None:
-        joined = reach(q, source.grid, target.grid, source.grid.flat and not source.stages and not q.pool)
+        direct = source.grid.flat and not source.stages and not q.pool
+        joined = reach(q, source.grid, target.grid, direct)
+        if direct and q.weights.ndim == 2 and self.fabric.runs:
+            joined = min(joined, sparse(joined, source.indices), key=partial(self._cost, core))
         if source.stages and joined.tables is not None:  # spikes of other stages are not meant
             y, x, c = joined.tables
             lines = [e if stage == held - 1 else Entry() for stage in range(source.stages) for e in y]
@@ -304,11 +313,17 @@ class Placement:
         bases: list[int] = []
         if joined.tables is not None:
             at = source.code
-            sizes = (0, 1 << at.column_bits, 1 << at.channel_bits) if source.core is None else (0, 0, 0)
+            from_host = source.core is None and joined.code is None
+            sizes = (0, 1 << at.column_bits, 1 << at.channel_bits) if from_host else (0, 0, 0)
             for axis, (entries, size) in enumerate(zip(joined.tables, sizes, strict=True)):
                 nobody = [Entry(known=0)] * (size - len(entries))  # indices that only a host can make up
                 bases.append(core.tabulate(axis, entries + nobody))
         core.links.append(Link(source, target, late, joined, core.store(joined.words), tuple(bases)))
+
+    def _cost(self, core: Core, joined: Reach) -> tuple[bool, int]:
+        """What a way to store a projection costs: does it lack room in the table of channels, and words of memory."""
+        rows = len(joined.tables[2]) if joined.tables else 0
+        return len(core.tables[2]) + rows > self.fabric.places + self.fabric.runs, len(joined.words) + rows
 
     def parameter_mode(self, part: Part) -> str:
         """See :func:`aerloom.models.image.parameter_mode`."""
@@ -336,9 +351,9 @@ class Placement:
         """Packets that load the network: tables, weights and parameters."""
         return image.image(self)
 
-    def start(self, steps: int) -> Words:
-        """Packets that start afresh, with samples of ``steps`` steps (0: one that never ends)."""
-        return image.start(self, steps)
+    def samples(self, steps: int) -> Words:
+        """Packets that make a sample ``steps`` steps long (0: it never ends)."""
+        return image.samples(self, steps)
 
     def routes(self, watched: Collection[str]) -> Words:
         """Packets that set up the routers, so that the host hears the populations named."""

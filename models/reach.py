@@ -7,14 +7,16 @@ and channel), then goes on by adding. What it takes for that is made here; nothi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import AerloomError
-from .grid import Grid, Range
+from .fabric import INDEX_BITS
+from .grid import Code, Grid, Range
 from .network import Projection
 from .window import Window
 
@@ -23,13 +25,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of LINES, COLUMNS or CHANNELS, as :attr:`Fabric.axis_record` has it."""
+    """A row of LINES, COLUMNS or CHANNELS, as :attr:`Fabric.axes` have it."""
 
     row: int = 0
     weights: int = 0
     count: int = 0
     known: int = 1
     fanout: int = 0
+    next: int = 0  #: the row, counted from the first of its projection, that goes on with the same spike; 0: none
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Reach:
     tables: tuple[list[Entry], list[Entry], list[Entry]] | None = None
     step_y: tuple[int, int] = (0, 0)  #: sums and weights from line to line
     step_x: tuple[int, int] = (0, 0)
+    code: Code | None = None  #: how indices are taken apart, if not as the source numbers its neurons
 
     @property
     def empty(self) -> bool:
@@ -68,29 +72,30 @@ def reach(q: Projection, source: Grid, target: Grid, direct: bool) -> Reach:
     return _dense(q, source, target, direct)
 
 
-def pooled(pool: Window | None, axis: int, positions: range) -> list[int | None]:
-    """The pooled position of each position; None where no window takes it."""
+def pooled(pool: Window | None, axis: int, positions: range) -> list[range]:
+    """For each position the pooled ones whose windows hold it."""
     if pool is None:
-        return list(positions)
-    out: list[int | None] = []
-    for n in positions:
-        at, rest = divmod(n + pool.padding[axis], pool.stride[axis])
-        out.append(at if rest < pool.kernel[axis] and at < pool.size[axis] else None)
-    return out
+        return [range(n, n + 1) for n in positions]
+    kernel, stride, size = pool.kernel[axis], pool.stride[axis], pool.size[axis]
+    padded = [n + pool.padding[axis] for n in positions]
+    return [range(max(0, -((kernel - 1 - n) // stride)), min(size, n // stride + 1)) for n in padded]
 
 
 def check_pool(q: Projection) -> None:
-    """Refuse a pool whose windows overlap."""
-    if (p := q.pool) and any(k > s or (d > 1 and k > 1)
-                             for k, s, d in zip(p.kernel, p.stride, p.dilation, strict=True)):
-        raise AerloomError(f"{q}: pooling windows of {p.kernel} that overlap (stride {p.stride}, dilation {p.dilation}) "
-                           "are not possible in hardware; pool with a stride of at least the kernel's size")
+    """Refuse pools that the walk over one kind of windows cannot follow."""
+    if (p := q.pool) is None:
+        return
+    if any(d > 1 and k > 1 for k, d in zip(p.kernel, p.dilation, strict=True)):
+        raise AerloomError(f"{q}: pooling windows with dilation {p.dilation} are not possible in hardware")
+    if q.window and any(k > s for k, s in zip(p.kernel, p.stride, strict=True)):
+        raise AerloomError(f"{q}: pooling windows of {p.kernel} that overlap (stride {p.stride}) before a convolution are "
+                           "not possible in hardware; pool with a stride of at least the kernel's size")
 
 
 # --- convolution
 
 
-def _axis(window: Window, axis: int, positions: list[int | None], targets: Range, row: int, weights: int) -> _Axis:
+def _axis(window: Window, axis: int, positions: list[range], targets: Range, row: int, weights: int) -> _Axis:
     """The windows that hold each position: one after the other, steps of ``row`` per target and ``weights`` per place in
     the kernel."""
     stride, dilation, padding = window.stride[axis], window.dilation[axis], window.padding[axis]
@@ -99,9 +104,9 @@ def _axis(window: Window, axis: int, positions: list[int | None], targets: Range
     for position in positions:
         held = []
         for k in reversed(range(window.kernel[axis])):
-            if position is None:
+            if not position:
                 break
-            at, rest = divmod(position + padding - k * dilation, stride)
+            at, rest = divmod(position[0] + padding - k * dilation, stride)
             if not rest and targets[0] <= at < targets[1]:
                 held.append((at, k))
         at, k = held[0] if held else (targets[0], 0)
@@ -141,7 +146,7 @@ def _dense(q: Projection, source: Grid, target: Grid, direct: bool) -> Reach:
     seats = target.seats
     fanout = int(np.count_nonzero(seats >= 0))
     y, x = (pooled(q.pool, 0, range(*source.y)), pooled(q.pool, 1, range(*source.x)))
-    ys, xs = (sorted({n for n in axis if n is not None}) for axis in (y, x))
+    ys, xs = (sorted({at for held in axis for at in held}) for axis in (y, x))
     if q.pool:
         _, height, width = (q.pool.shape[0], *q.pool.size)
         at = np.arange(*source.c) * height * width
@@ -156,12 +161,46 @@ def _dense(q: Projection, source: Grid, target: Grid, direct: bool) -> Reach:
     if direct:
         return Reach(words, len(columns), len(seats), fanout)
 
-    def places(axis: list[int | None], used: list[int], step: int) -> list[Entry]:
-        return [Entry() if n is None else Entry(0, used.index(n) * step, 1) for n in axis]
+    def places(axis: list[range], used: list[int], step: int) -> list[Entry]:
+        return [Entry(0, used.index(held[0]) * step, len(held)) if held else Entry() for held in axis]
 
     channels = [Entry(0, c, len(seats), 1, fanout) for c in range(source.channels)]
-    tables = places(y, ys, len(xs) * source.channels), places(x, xs, source.channels), channels
-    return Reach(words, len(columns), tables=tables)
+    line, column = len(xs) * source.channels, source.channels  # words from one pooled position to the next
+    return Reach(words, len(columns), tables=(places(y, ys, line), places(x, xs, column), channels), step_y=(0, line),
+                 step_x=(0, column))
+
+
+# --- sparse
+
+
+def sparse(dense: Reach, indices: int) -> Reach:
+    """The same with rows of zeros left out: for each index the runs of rows that have weights.
+
+    Runs of one index are chained; it has one at least, if only to count the weights that golden counts.
+    """
+    blocks = dense.words.reshape(dense.rows, dense.stride, -1).transpose(1, 0, 2)  # index, row, lane
+    used = np.asarray(blocks.any(axis=2))
+    used[~used.any(axis=1), 0] = True
+    entries = [Entry(known=0)] * indices
+    words = np.cumsum(used).reshape(used.shape) - 1  # where each block lies
+    for n, rows in enumerate(used):
+        starts = np.flatnonzero(rows & ~np.append(False, rows[:-1]))
+        ends = np.flatnonzero(rows & ~np.append(rows[1:], False)) + 1
+        runs = [Entry(int(a), int(words[n, a]), int(b - a)) for a, b in zip(starts, ends, strict=True)]
+        after = [*range(len(entries), len(entries) + len(runs) - 1), 0]
+        first, *rest = (replace(run, next=at) for run, at in zip(runs, after, strict=True))
+        entries[n] = replace(first, fanout=dense.fanout)
+        entries += rest
+    only = [Entry(count=1)]
+    return Reach(blocks[used], 1, tables=(only, only, entries), code=Code(INDEX_BITS, 0))
+
+
+def chain(rows: list[Entry], first: int) -> Iterator[Entry]:
+    """The row of an index and those that go on with it."""
+    while True:
+        yield (row := rows[first])
+        if not (first := row.next):
+            return
 
 
 # --- one to one

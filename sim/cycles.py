@@ -13,7 +13,7 @@ from ..hdl.neurons import Neurons
 from ..hdl.synapses import Synapses
 from ..models.contents import Stored, baked
 from ..models.errors import AerloomError
-from ..models.fabric import AXES, CHIP, Fabric, Space, route_record
+from ..models.fabric import CHIP, Fabric, Space, route_record
 from ..models.golden import Trace
 from ..models.place import CLOCK, Part, Placement
 from ..models.record import Record
@@ -30,7 +30,8 @@ def cycles(placement: Placement, trace: Trace, *, watch: Collection[str] | None 
            threads: int = 1) -> Ints:
     """Clock cycles from the first packet of the run to the end of each step ``(batch, steps)``, as
     :attr:`aerloom.host.device.Run.cycles` has them from a chip: the samples of ``trace``, of
-    :func:`aerloom.models.golden.run`, one after the other without a pause, by a host that is never late.
+    :func:`aerloom.models.golden.run`, one after the other without a pause, by a host that is never late. Where projections
+    are sparse it may be wrong by some clocks: a spike's runs of rows are counted, not when each begins.
 
     ``watch``: populations whose STEPs go to the host (the outputs by default). ``alone``: each sample is a run of its own;
     ``threads`` share them.
@@ -102,12 +103,20 @@ def _rows(stored: Stored, space: Space, record: Record, count: int) -> dict[str,
     return {name: np.array([int(row[name]) for row in rows], np.int64) for name in record.fields}
 
 
+def _counts(stored: Stored, space: Space, record: Record, count: int) -> Ints:
+    """Of each row of LINES, COLUMNS or CHANNELS how many lines, windows or rows it stands for, with those that go on."""
+    rows = _rows(stored, space, record, count)
+    for n in np.flatnonzero(rows.get("next", 0))[::-1]:  # what goes on lies behind
+        rows["count"][n] += rows["count"][rows["next"][n]]
+    return rows["count"]
+
+
 def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
     """The tables of a core, under the names that :class:`Plan` gives them."""
     keys = _rows(stored, Space.KEYS, fabric.key_record, fabric.keys)
     projections = _rows(stored, Space.PROJECTIONS, fabric.projection_record, fabric.projections)
     populations = _rows(stored, Space.POPULATIONS, fabric.population_record, fabric.populations)
-    axes = [_rows(stored, space, fabric.axis_record, fabric.places)["count"] for space in AXES]
+    axes = [_counts(stored, *axis) for axis in fabric.axes]
     costs, words, length = np.zeros(fabric.projections, np.int64), [np.zeros(0, np.int64)], 0
     for part in parts:
         for n in range(keys["first"][part.key], keys["first"][part.key] + keys["count"][part.key]):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..hdl.chip import Chip
+from ..hdl.joined import Joined
 from ..host.link import KIND_SHIFT, REPLIES, Words
 from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
@@ -31,10 +32,12 @@ class SimLink:
 
 
 def connect(fabric: Fabric | None = None, engine: str = "compiled", contents: Contents = EMPTY, **options: Any) -> SimLink:
-    """Simulate a chip of ``fabric`` (the preset ``medium`` by default) on one of :data:`aerloom.sim.engine.ENGINES`.
+    """Simulate the chip, or the chips, of ``fabric`` (the preset ``medium`` by default) on one of
+    :data:`aerloom.sim.engine.ENGINES`.
 
     ``contents`` are those of its memories from the start, of :func:`aerloom.models.contents.baked`.
     """
     fabric = fabric or Fabric.preset("medium")
     replies = sum(1 << int(kind) for kind in REPLIES)
-    return SimLink(fabric, open_engine(Chip(fabric, contents), engine, counted={"o": (KIND_SHIFT, replies)}, **options))
+    chip = Chip(fabric, contents) if fabric.chips == 1 else Joined(fabric, contents)
+    return SimLink(fabric, open_engine(chip, engine, counted={"o": (KIND_SHIFT, replies)}, **options))

@@ -76,7 +76,7 @@ def networks(draw: st.DrawFn, weight_bits: int = 8) -> Network:
     projections: list[Projection] = []
 
     def join(source: Input | Population, target: Population, delay: int) -> None:
-        seed, density = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from((0.3, 1.0)))
+        seed, density = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from((0.03, 0.3, 1.0)))
         r = np.random.default_rng(seed)
         shape = (target.size, source.size)
         weights = r.integers(-high - 1, high + 1, shape) * (r.random(shape) < density)
@@ -113,11 +113,11 @@ def windows(draw: st.DrawFn, channels: int) -> Window:
 
 
 @st.composite
-def pools(draw: st.DrawFn, planes: tuple[int, int, int]) -> Window:
-    """Windows that do not overlap, whose sums have planes of this shape; what they leave out, and padding, included."""
+def pools(draw: st.DrawFn, planes: tuple[int, int, int], overlap: bool = False) -> Window:
+    """Windows whose sums have planes of this shape; what they leave out, and padding, included. They may ``overlap``."""
     channels, *sizes = planes
-    kernel = draw(st.tuples(*[st.integers(1, 2)] * 2))
-    stride = tuple(k + draw(st.sampled_from((0, 0, 0, 1))) for k in kernel)
+    kernel = draw(st.tuples(*[st.integers(1, 4 if overlap else 2)] * 2))
+    stride = tuple(max(1, k + draw(st.sampled_from((0, 0, 0, 1, -1, -2) if overlap else (0, 0, 0, 1)))) for k in kernel)
     padding = tuple(draw(st.integers(0, k - 1)) for k in kernel)
     rest = [draw(st.integers(0, s - 1)) for s in stride]
     y, x = (max(1, (n - 1) * s + k - 2 * p + r)
@@ -184,7 +184,7 @@ def planar(draw: st.DrawFn) -> Network:
         source = target
     flat = draw(st.integers(0, 3))
     if flat:
-        pool = Window(source.shape, (1, 2), (1, 2)) if flat == 1 and source.shape[2] > 1 else None
+        pool = Window(source.shape, (1, 2), (1, draw(st.integers(1, 2)))) if flat == 1 and source.shape[2] > 1 else None
         size = int(np.prod((channels, *pool.size))) if pool else source.size
         out = draw(populations("out", draw(st.booleans()), state_bits))
         layers.append(out)

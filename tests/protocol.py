@@ -280,7 +280,7 @@ class Chip:
 def memories(placement: Placement) -> dict[tuple[int, Space], list[int]]:
     """What the tables of every node hold after loading, in chunks."""
     out: dict[tuple[int, Space], list[int]] = {}
-    for words in (placement.image, placement.routes([p.source for p in placement.parts]), placement.start(0)):
+    for words in (placement.image, placement.routes([p.source for p in placement.parts]), placement.samples(0)):
         for kind, key, index in ((p["kind"], p["key"], p["index"]) for p in map(PACKET.unpack, words.tolist())):
             if kind == Kind.ADDRESS:
                 place = SPACE.unpack(index)

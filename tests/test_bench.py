@@ -37,7 +37,10 @@ def test_the_table_has_every_figure(tmp_path: Path) -> None:
     found = {"16 lanes": {"mops_per_klut": 1900, "exact": True}, "32 lanes": {"mops_per_klut": 1360.5},
              "tools": ["yosys 1"], "curve": [{"when": 1, "steps": 2.5}]}
     (tmp_path / "density.json").write_text(json.dumps({"what": "How dense.", "result": found}))
+    (tmp_path / "router.json").write_text(json.dumps({"what": "", "result": {"area": {"LUTs": 9}, "speed": {"least": 1.5},
+                                                                            "others": {"LUTs of X": 60}}}))
     lines = moved.markdown(tmp_path).splitlines()
     for line in ("## density", "How dense.", "| tools | ['yosys 1'] |", "|  | mops_per_klut | exact |",
-                 "| 16 lanes | 1,900 | True |", "| 32 lanes | 1,360.5 |  |", "curve:", "| when | steps |", "| 1 | 2.5 |"):
+                 "| 16 lanes | 1,900 | True |", "| 32 lanes | 1,360.5 |  |", "curve:", "| when | steps |", "| 1 | 2.5 |",
+                 "| area, LUTs | 9 |", "| speed, least | 1.5 |"):
         assert line in lines, line

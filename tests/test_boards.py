@@ -97,17 +97,17 @@ def test_a_baud_that_no_clock_makes() -> None:
 
 
 def test_names_of_the_source() -> None:
-    made = "board.chip.machine.core_0.neurons.neuron_0.v_parameters_TRELLIS_FF_Q_1"
+    made = "board.chip.machine.cluster.core_0.neurons.neuron_0.v_parameters_TRELLIS_FF_Q_1"
     assert report.source(made) == "core_0.neurons.neuron_0.v_parameters"
     assert report.source("board.port.keep.acked_SB_DFFESR_Q_3_D_SB_LUT4_O_LC") == "port.keep.acked"
-    assert report.source("board.chip.machine.core_0.walk.row$CCU2_COMB0") == "core_0.walk.row"
+    assert report.source("board.chip.machine.cluster.core_0.walk.row$CCU2_COMB0") == "core_0.walk.row"
     assert report.source("uart.rx[3]") == "uart.rx"
 
 
 def test_nextpnr_report() -> None:
-    hops = [("clk-to-q", 0.5, "board.chip.machine.core_0.walk.row_TRELLIS_FF_Q_1", "x"),
-            ("routing", 1.0, "x", "board.chip.machine.core_0.walk.row_LUT4_Z"),
-            ("logic", 0.25, "board.chip.machine.core_0.walk.row_LUT4_Z", "x"),
+    hops = [("clk-to-q", 0.5, "board.chip.machine.cluster.core_0.walk.row_TRELLIS_FF_Q_1", "x"),
+            ("routing", 1.0, "x", "board.chip.machine.cluster.core_0.walk.row_LUT4_Z"),
+            ("logic", 0.25, "board.chip.machine.cluster.core_0.walk.row_LUT4_Z", "x"),
             ("routing", 2.0, "x", "board.port.keep.put_TRELLIS_FF_Q")]
     path = [{"type": t, "delay": d, "from": {"cell": a}, "to": {"cell": b}} for t, d, a, b in hops]
     text = {
@@ -118,8 +118,8 @@ def test_nextpnr_report() -> None:
                            {"from": "<async>", "to": "posedge chip", "path": path * 9}],
     }
     netlist = {"modules": {"top": {"cells": {
-        "board.chip.machine.core_0.walk.row_LUT4_Z": {"type": "LUT4"},
-        "board.chip.machine.core_0.walk.row_CCU2C_S0": {"type": "CCU2C"},
+        "board.chip.machine.cluster.core_0.walk.row_LUT4_Z": {"type": "LUT4"},
+        "board.chip.machine.cluster.core_0.walk.row_CCU2C_S0": {"type": "CCU2C"},
         "board.port.keep.put_TRELLIS_FF_Q": {"type": "TRELLIS_FF"}}}}}
     assert report.fmax(text) == 40e6
     assert report.used(text, netlist, find("ulx3s-25f").family) == Resources(9, 5, 3, 2)
@@ -132,7 +132,7 @@ def test_nextpnr_report() -> None:
 
 def test_places_on_the_die() -> None:
     cells = {"board.port.keep.a": "X3/Y4/SLICEA.COMB0", "board.port.keep.b": "X3/Y4/SLICEA.COMB1",
-             "board.chip.machine.core_0.neurons.v": "X5Y6/LUT0", "board.chip.machine.core_0.walk.row": ""}
+             "board.chip.machine.cluster.core_0.neurons.v": "X5Y6/LUT0", "board.chip.machine.core_0.walk.row": ""}
     netlist = {"modules": {"top": {"cells": {
         name: {"attributes": {"NEXTPNR_BEL": at} if at else {}} for name, at in cells.items()}}}}
     assert report.placed(netlist) == {"link": [(3, 4, 2)], "neurons": [(5, 6, 1)]}

@@ -21,6 +21,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = Fabric.preset("tiny")
 ROOMY = replace(TINY, weight_words=4096, rows=1024, parameter_rows=1024, populations=10, projections=64, places=512,
                 sum_bits=20, pixels=1024, classes=16)
+SPARSE = replace(ROOMY, runs=128)
 HOWEVER_LONG = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -74,6 +75,27 @@ def test_any_network_on_other_engines(chips: Callable[..., Device], simulator: s
         check(device, network, data.draw(samples(network)))
 
     some()
+
+
+@pytest.mark.parametrize("simulator, examples", [("amaranth", 3), pytest.param("compiled", 200, marks=pytest.mark.full)])
+def test_any_network_with_runs(chips: Callable[..., Device], simulator: str, examples: int) -> None:
+    """Where the chip has room for sparse projections, they are walked over as such."""
+    device = chips(SPARSE, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
+
+    @settings(HOWEVER_LONG, max_examples=examples)
+    @given(data=st.data())
+    def some(data: st.DataObject) -> None:
+        network = data.draw(networks())
+        assume(not Placement(network, device.fabric).problems)
+        check(device, network, data.draw(samples(network)))
+
+    some()
+    pruned = dense(1)
+    few = [replace(q, weights=q.weights * (np.random.default_rng(n).random(q.weights.shape) < 0.1))
+           for n, q in enumerate(pruned.projections)]
+    spikes = {"in": (np.random.default_rng(1).random((2, 8, 20)) < 0.4).astype(np.uint8)}
+    check(device, pruned.replace(projections=few), spikes)
+    assert any(link.code.channel_bits == 19 for link in device.placement.cores[0].links)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -175,7 +197,7 @@ def test_garbage_for_planes_changes_nothing(chips: Callable[..., Device]) -> Non
     words = device._encode(golden.check_spikes(network, spikes))
     mixed = np.insert(words, [0, 0, 3, 3, 5, 9], np.array(garbage, np.uint32))
     link = device._link
-    link.exchange(placement.start(4), 0)
+    device._start(4)
     run = device._decode(link.exchange(mixed.astype(np.uint32), 4), 1, 4)
     np.testing.assert_array_equal(run.spikes["p"], expected["p"])
     assert device.counters()["strays"] == len(garbage)
@@ -198,9 +220,9 @@ def test_a_new_network_leaves_no_trace_of_the_old(chips: Callable[..., Device]) 
 def test_a_break_in_mid_step_is_forgotten(chips: Callable[..., Device]) -> None:
     device, network = chips(TINY), dense(2)
     spikes = {"in": (np.random.default_rng(3).random((1, 6, 20)) < 0.5).astype(np.uint8)}
-    placement = device.load(network)
+    device.load(network)
     link = device._link
-    link.exchange(placement.start(6), 0)
+    device._start(6)
     link.exchange(np.array([packet(Kind.SPIKE, 0, n) for n in (1, 2, 3, 5, 8)], np.uint32), 0)
     check(device, network, spikes)
 
@@ -209,7 +231,7 @@ def test_raw_garbage_is_counted_and_changes_nothing(chips: Callable[..., Device]
     device, network = chips(TINY), dense(4)
     spikes = {"in": (np.random.default_rng(5).random((1, 8, 20)) < 0.5).astype(np.uint8)}
     expected = golden.run(network, spikes).spikes
-    placement = device.load(network, watch=["hidden", "out"])
+    device.load(network, watch=["hidden", "out"])
     garbage = [
         packet(Kind.SPIKE, 0, 20),  # a neuron that does not exist
         packet(Kind.SPIKE, 0, (1 << 19) - 1),
@@ -224,7 +246,7 @@ def test_raw_garbage_is_counted_and_changes_nothing(chips: Callable[..., Device]
         packet(Kind.WRITE, 500, 7),  # a node that does not exist
     ]
     link = device._link
-    link.exchange(placement.start(8), 0)
+    device._start(8)
     words = device._encode(golden.check_spikes(network, spikes))
     r = np.random.default_rng(6)
     mixed = np.insert(words, r.integers(0, len(words), len(garbage)), np.array(garbage, np.uint32))

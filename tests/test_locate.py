@@ -14,16 +14,16 @@ from aerloom import Projection
 from aerloom.hdl.locate import Locate
 from aerloom.hdl.walk import Walk
 from aerloom.models import golden
-from aerloom.models.fabric import AXES, Kind
+from aerloom.models.fabric import Kind
 from aerloom.models.grid import Code, Grid
-from aerloom.models.reach import reach
+from aerloom.models.reach import reach, sparse
 from aerloom.models.window import Window
 from aerloom.sim.engine import open_engine
 from tests.networks import convolved, pools, windows
 from tests.wrap import TOY, Plain, many, rows, talk
 
 WINDOW = Window((2, 6, 7), (3, 3), (2, 1), (1, 1))
-FABRIC = dataclasses.replace(TOY, rows=200, weight_words=1000, places=300)
+FABRIC = dataclasses.replace(TOY, rows=200, weight_words=1000, places=300, runs=200)
 
 
 class Ways(wiring.Component):
@@ -32,7 +32,7 @@ class Ways(wiring.Component):
     def __init__(self):
         self.locate, self.walk = Locate(FABRIC), Walk(FABRIC)
         members = {name: self.locate.signature.members[name] for name in ("i", "write")}
-        members |= {name: self.walk.signature.members[name] for name in ("o", "taken", "stray", "operations")}
+        members |= {name: self.walk.signature.members[name] for name in ("o", "token", "taken", "stray", "operations")}
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -42,6 +42,7 @@ class Ways(wiring.Component):
         for name in ("i", "write"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(locate, name))
         wiring.connect(m, walk.o, wiring.flipped(self.o))
+        wiring.connect(m, walk.token, wiring.flipped(self.token))
         m.d.comb += [getattr(self, name).eq(getattr(walk, name)) for name in ("taken", "stray", "operations")]
         return m
 
@@ -52,9 +53,9 @@ def projections(draw):
     r = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     channels = draw(st.integers(1, 6))
     window = draw(windows(channels))
-    pool = draw(st.none() | pools(window.shape))
-    planes = (channels, *pool.size) if pool else window.shape
     kind = draw(st.sampled_from(["conv", "conv", "conv", "dense", "one"]))
+    pool = draw(st.none() | pools(window.shape, kind == "dense"))
+    planes = (channels, *pool.size) if pool else window.shape
     if kind == "one":
         size = int(np.prod(window.shape))
         weights = r.integers(-50, 50, size) if draw(st.booleans()) else np.full(size, 3)
@@ -78,9 +79,10 @@ def arrival(index, projection):
 def load(simulation, way):
     """Fill the tables from some row on; gives the projection's own row."""
     bases = [3, 2, 1]
-    for space, entries, first in zip(AXES, way.tables, bases, strict=True):
-        values = [{"known": 0}] * first + [vars(e) for e in entries]
-        talk(simulation, {"write": rows(space, FABRIC.axis_record, values)}, {})
+    for (space, record, _), entries, first in zip(FABRIC.axes, way.tables, bases, strict=True):
+        own = [vars(e) | {"next": e.next + first if e.next else 0} for e in entries]
+        values = [{"known": 0}] * first + [{k: v for k, v in e.items() if k in record.fields} for e in own]
+        talk(simulation, {"write": rows(space, record, values)}, {})
     fields = FABRIC.projection_record.fields
     steps = dict(zip(("row_y", "weights_y", "row_x", "weights_x"), (*way.step_y, *way.step_x), strict=True))
     return {"tabled": 1, "stride": way.stride} | dict(zip("yxc", bases, strict=True)) | {
@@ -148,3 +150,53 @@ def test_cycles_of_a_spike_are_positions_times_rows(engine):
         before = simulation.cycles
         talk(simulation, {"i": arrivals}, {"o": sum(due)})
         assert simulation.cycles - before <= sum(max(1, n) for n in due) + 7  # the length of the pipeline
+
+
+def sparse_way(r, sources, targets, density):
+    """A pruned projection, its list walk, and the words that a spike of each source walks over."""
+    weights = r.integers(-50, 50, (targets, sources)) * (r.random((targets, sources)) < density)
+    q = Projection("a", "b", weights.astype(np.int8))
+    source, target = Grid.whole(None, sources, FABRIC.lanes), Grid.whole(None, targets, FABRIC.lanes)
+    padded = np.pad(q.weights, ((0, -targets % FABRIC.lanes), (0, 0)))
+    blocks = padded.reshape(-1, FABRIC.lanes, sources).any(axis=1).sum(axis=0)
+    return q, sparse(reach(q, source, target, True), sources), np.maximum(blocks, 1)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_a_pruned_projection_is_a_walk_over_its_weights(engine, stall):
+    r = np.random.default_rng(3)
+    code = Code(19, 0)
+    with open_engine(Plain(Ways(), events=["taken", "stray", "operations"]), engine, stall=stall) as simulation:
+        talk(simulation, {}, {"o": FABRIC.rows})
+        for density in (0.0, 0.02, 0.2, 0.6, 1.0)[:: 1 if engine == "compiled" else 2]:
+            q, way, blocks = sparse_way(r, 11, 37, density)
+            own = load(simulation, way) | {
+                "row": 7, "weights": 5, "sources": 11, "channel_bits": code.channel_bits, "column_bits": code.column_bits}
+            spikes = r.permutation(np.repeat(np.arange(11), 3))
+            # a STEP is one, whatever is said of a spike with its index
+            step = arrival(max(range(11), key=lambda n: way.tables[2][n].next), own) | {"kind": Kind.STEP}
+            out = talk(simulation, {"i": [arrival(n, own) for n in spikes.tolist()] + [step, arrival(11, own)]},
+                       {"o": int(blocks[spikes].sum()), "stray": 1}, drain=5)
+            assert len(out["o"]) == blocks[spikes].sum() and out["taken"] == [1] * len(spikes)
+            assert sum(out["operations"]) == 37 * len(spikes) and out["token"] == [0]
+            done = iter(out["o"])
+            for n in spikes.tolist():
+                sums = np.zeros((10, FABRIC.lanes), int)
+                for _ in range(blocks[n]):
+                    o = next(done)
+                    sums[o["row"] - 7] += way.words[o["weights"] - 5]
+                assert sums.reshape(-1)[:37].tolist() == q.weights[:, n].tolist()
+
+
+def test_a_pruned_spike_takes_a_clock_for_each_row_that_has_weights(engine):
+    """Also where a row stands alone, and from spike to spike."""
+    r = np.random.default_rng(4)
+    _, way, blocks = sparse_way(r, 30, 37, 0.1)
+    assert len(way.tables[2]) > 50 and blocks.min() == 1
+    with open_engine(Plain(Ways(), events=["taken", "stray", "operations"]), engine) as simulation:
+        talk(simulation, {}, {"o": FABRIC.rows})
+        own = load(simulation, way) | {"sources": 30, "channel_bits": 19, "column_bits": 0}
+        spikes = r.integers(0, 30, 200)
+        before = simulation.cycles
+        talk(simulation, {"i": [arrival(n, own) for n in spikes.tolist()]}, {"o": int(blocks[spikes].sum())})
+        assert simulation.cycles - before <= blocks[spikes].sum() + 7  # the length of the pipeline

@@ -185,8 +185,10 @@ def test_the_largest_sum_of_a_convolution_is_exact() -> None:
 
 
 @pytest.mark.parametrize("projections, says", [
-    ([Projection("in", "p", np.ones((4, 9), np.int8), 0, None, Window((1, 4, 4), (2, 2)))],
-     r"in → p: pooling windows of \(2, 2\) that overlap \(stride \(1, 1\)"),
+    ([Projection("in", "p", np.ones((1, 1, 2, 2), np.int8), 0, Window((1, 3, 3), (2, 2)), Window((1, 4, 4), (2, 2)))],
+     r"in → p: pooling windows of \(2, 2\) that overlap \(stride \(1, 1\)\) before a convolution"),
+    ([Projection("in", "p", np.ones((1, 4), np.int8), 0, None, Window((1, 4, 4), (2, 2), dilation=(2, 2)))],
+     r"in → p: pooling windows with dilation \(2, 2\)"),
     ([Projection("in", "p", np.ones((1, 1, 1, 16), np.int8), 0, Window((1, 1, 16), (1, 16))),
       Projection("in", "p", np.ones((1, 1, 4, 4), np.int8), 0, Window((1, 4, 4), (4, 4)))],
      r"takes in as planes \(channels, y, x\) of \(1, 4, 4\), but in → p as \(1, 1, 16\)"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from aerloom import Projection
 from aerloom.models import golden
 from aerloom.models.grid import Grid
-from aerloom.models.reach import one_to_one, reach, shifted
+from aerloom.models.reach import chain, one_to_one, reach, shifted, sparse
 from aerloom.models.window import Window
 from tests.test_locate import projections
 
@@ -69,3 +69,28 @@ def test_equal_weights_are_stored_once():
     grid = Grid.whole(None, 50, LANES)
     assert len(one_to_one(np.full(50, 3), grid, grid).words) == LANES
     assert len(one_to_one(np.arange(50), grid, grid).words) == 52  # a word for each of 13 · 4 places
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 30), st.sampled_from((0.0, 0.05, 0.3, 1.0)), st.integers(0, 2**32 - 1),
+       st.integers(1, 3))
+def test_a_sparse_walk_has_a_word_for_each_row_with_weights(sources, targets, density, seed, cuts):
+    r = np.random.default_rng(seed)
+    weights = r.integers(-9, 10, (targets, sources)) * (r.random((targets, sources)) < density)
+    q = Projection("a", "b", weights.astype(np.int8))
+    source = Grid.whole(None, sources, LANES)
+    for target in Grid.whole(None, targets, LANES).cut(cuts):
+        dense = reach(q, source, target, True)
+        way = sparse(dense, sources)
+        used = dense.words.reshape(target.rows, sources, LANES).any(axis=2)
+        assert len(way.words) == np.maximum(used.sum(axis=0), 1).sum()
+        for n in range(sources):
+            runs = list(chain(way.tables[2], n))
+            assert len(runs) == max(1, (np.diff(used[:, n].astype(int), prepend=0) == 1).sum())
+            assert sum(e.fanout for e in runs) == (target.seats >= 0).sum() and all(e.count for e in runs)
+            sums = np.zeros((target.rows, LANES), int)
+            for e in runs:
+                for k in range(e.count):
+                    sums[e.row + k] += way.words[e.weights + k]
+            live = target.seats >= 0
+            assert sums[live].tolist() == q.weights[target.seats[live], n].tolist()

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_chip import ROOMY
+from test_chip import check as check_all
 
 import aerloom
-from aerloom import Fabric, Network, quantize, zoo
+from aerloom import Fabric, Input, Network, Population, Projection, quantize, zoo
 from aerloom.host import encode
 from aerloom.host.compare import compare
+from aerloom.models.convert import convert, forward
+from aerloom.models.draft import Draft
+from aerloom.models.graph import Graph
 from aerloom.models.zoo import samples
 
 SHARED = Path(os.environ.get("AERLOOM_SHARED", Path(__file__).parents[2] / "shared")) / "data"
@@ -63,3 +68,64 @@ def test_n_mnist(chips: Any) -> None:
     exact = aerloom.load(SHARED / "nir" / "02_cnn" / "cnn_sinabs.nir", "sinabs", max_spikes=1)
     answer = same(chips(Fabric.preset("planes")), quantize(exact, 8).network, spikes)
     assert answer.spikes_per_inference["1"] > 100
+
+
+def cnn(images: np.ndarray, labels: np.ndarray) -> Graph:
+    """A ReLU network of MNIST's kind: two convolutions of random filters, average pooling after each, and a linear readout
+    fitted by least squares."""
+    r = np.random.default_rng(3)
+
+    def drawn(*readout: Any) -> Graph:
+        draft = Draft("a test")
+        at = draft.add("input", "Input", shape=images.shape[1:])
+        for n, (outs, ins) in enumerate([(6, 1), (10, 6)]):
+            kernel = filters[n] if len(filters) > n else r.normal(0, 1 / 3, (outs, ins, 3, 3)).astype(np.float32)
+            filters[n:n + 1] = [kernel]
+            at = draft.add(f"conv{n}", "Conv2d", [at], weight=kernel, bias=np.zeros(outs, np.float32), stride=(1, 1),
+                           padding=(1, 1), dilation=(1, 1), groups=1)
+            at = draft.pool(f"pool{n}", draft.relu(f"relu{n}", at), 2, 2, 0)
+        at = draft.flatten("flat", at)
+        if readout:
+            at = draft.dense("fc", at, *readout)
+        draft.add("output", "Output", [at])
+        return draft.finish()
+
+    filters: list[np.ndarray] = []
+    *_, (_, features) = forward(drawn(), images)
+    one = np.hstack([features, np.ones((len(features), 1))])
+    fit = np.linalg.solve(one.T @ one + np.eye(one.shape[1]), one.T @ np.eye(10)[labels])
+    return drawn(fit[:-1].T.astype(np.float32), fit[-1].astype(np.float32))
+
+
+def test_a_converted_cnn(chips: Any) -> None:
+    """From a ReLU network to the chip: convolutions, pooling, a readout; it answers as it did."""
+    x, y = samples("digits")
+    images = np.kron(x.reshape(-1, 1, 8, 8), np.ones((1, 1, 2, 2))).astype(np.float32)
+    made = convert(cnn(images[:300], y[:300]), images[:300], labels=y[:300], steps=16, levels=7)
+    assert made.ann > 0.9 and made.curve[-1] > made.ann - 0.05
+    device = chips(ROOMY, optimize=1)
+    net = quantize(made.network, 8).network
+    spikes = made.encode(images[300:303])
+    run = check_all(device, net, {net.inputs[0].name: spikes.reshape(3, 16, -1)})
+    assert run.spikes["relu1"].sum() > 1000
+    assert (device.infer(made.encode(images[300:320])) == y[300:320]).mean() > 0.7
+
+
+def test_axonal_delays(chips: Any) -> None:
+    """A population that hears each of sixteen groups of neurons with a delay of its own, 0 … 15 steps, and itself with 15:
+    a wave that is met by one that runs against it."""
+    r = np.random.default_rng(2)
+    weights = r.integers(-20, 40, (16, 10, 16)).astype(np.int8)
+    group = np.eye(16, dtype=np.int8)
+    net = Network(
+        (Input("in", (16,)),),
+        (Population("hidden", (10,), threshold=60, decay_v=3500), Population("out", (3,), threshold=50)),
+        (*(Projection("in", "hidden", weights[n] * group[n], n) for n in range(16)),
+         Projection("hidden", "hidden", r.integers(-30, 20, (10, 10)).astype(np.int8), 15),
+         Projection("hidden", "out", r.integers(-20, 40, (3, 10)).astype(np.int8), 7)),
+    )
+    wave = np.zeros((2, 40, 16), np.uint8)
+    wave[0, 15 - np.arange(16), np.arange(16)] = 1  # all arrive at once
+    wave[1] = r.random((40, 16)) < 0.2
+    run = check_all(chips(ROOMY, optimize=1), net, {"in": wave})
+    assert run.spikes["hidden"][0, :15].sum() < run.spikes["hidden"][0, 15].sum()

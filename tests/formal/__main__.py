@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from aerloom.hdl import chip
+from aerloom.hdl import chip, cluster, tree
 from aerloom.hdl.emit import Creditor, Emit
 from aerloom.hdl.gate import Entrance
 from aerloom.hdl.ledger import Ledger
@@ -97,7 +97,8 @@ def main(names: list[str]) -> int:
         tell("Chip", rings[found], not found, began, "No ring without a register: no ready waits for itself.")
         began = time.monotonic()
         hasty = mutant(Fork, "self.i.valid & self.i.payload.ports[n]", "self.i.ready & self.i.payload.ports[n]")
-        machine = using(chip.Machine, Router=using(Router, Fork=hasty))
+        routers = using(tree.Tree, Router=using(Router, Fork=hasty))
+        machine = using(chip.Machine, Cluster=using(cluster.Cluster, Tree=routers))
         found = loops(using(chip.Chip, Machine=machine)(fabric))
         tell("Chip", rings[found], found, began, "with a Fork that offers only what all take")
     print(f"{wrong} not as expected" if wrong else "all as expected")
