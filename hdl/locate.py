@@ -47,7 +47,7 @@ class Locate(wiring.Component):
     -------
     i : stream of arrivals
     o : stream of visits
-        In order, one per clock. Latency 7. Those of a spike follow each other, each with at least one row.
+        In order, one per clock. Latency 6. Those of a spike follow each other, each with at least one row.
     write : stream of 16-bit writes
         For the three tables.
     """

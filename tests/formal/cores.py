@@ -75,16 +75,17 @@ def locate(block=Locate) -> Harness:
     h.keeps(o)
     sent, seen = h.count(i.valid & i.ready, 3), h.count(o.valid & o.ready, 3)
     h.assume(i.payload.kind == sent)
-    f, t = inner["f_valid"], inner["t_valid"]
     h.check(~o.valid | (o.payload.kind == seen))
-    h.check(~t | (inner["t_kind"] == (seen + o.valid)[:3]))
-    h.check(~f | (inner["f_kind"] == (seen + o.valid + t)[:3]))
-    h.check((seen + o.valid + t + f)[:3] == sent)
+    older = seen + o.valid
+    for stage in "srtgf":
+        h.check(~inner[f"{stage}_valid"] | (inner[f"{stage}_kind"] == older[:3]))
+        older = older + inner[f"{stage}_valid"]
+    h.check(older[:3] == sent)
     return h
 
 
 def loader(block=Loader) -> Harness:
-    """A READ is answered by as many VALUEs as it asks for; offers are kept."""
+    """A READ is answered by as many VALUEs as it asks for, each after the answer to its read; offers are kept."""
     h = Harness(block(3, {Space.STATE: 2}))
     i, o, left, answering = h.dut.i, h.dut.o, h.inner["left"], h.inner["answering"]
     h.obeys(i)
@@ -93,7 +94,14 @@ def loader(block=Loader) -> Harness:
     h.m.d.sync += asked.eq(asked + Mux(i.valid & i.ready & (i.payload.kind == Kind.READ), i.payload.index, 0))
     h.check((h.count(o.valid & o.ready, 20) + left + answering)[:20] == asked)
     h.check(~o.valid | (o.payload.kind == Kind.VALUE) & (o.payload.key == 3))
-    h.check(~h.inner["fetched"] | answering)
+    reads, data, waits = h.dut.read, h.dut.data, Signal()
+    with h.m.If(data.valid):
+        h.m.d.sync += waits.eq(0)
+    with h.m.If(reads.valid & reads.ready):
+        h.m.d.sync += waits.eq(1)
+    h.assume(~data.valid | waits)
+    h.check(answering == (waits | h.inner["there"]))
+    h.check(~(waits & h.inner["there"]))
     return h
 
 
