@@ -47,10 +47,12 @@ class Locate(wiring.Component):
     -------
     i : stream of arrivals
     o : stream of visits
-        In order, one per clock. Latency 6. Those of a spike follow each other, each with at least one row.
+        In order, one per clock. Latency :attr:`latency`. Those of a spike follow each other, each with at least one row.
     write : stream of 16-bit writes
         For the three tables.
     """
+
+    latency = 6
 
     def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
         self.fabric, self.stored = fabric, stored

@@ -69,8 +69,8 @@ class Walk(wiring.Component):
         (after a reset: clear every row)
 
     A spike that reaches n rows in all its windows takes n clocks and the next one follows without a gap; sums and weights
-    are found by adding, not by multiplying. A sweep starts between two spikes, three clocks after the
-    last row of the first, and holds up the second.
+    are found by adding, not by multiplying. A sweep starts between two spikes, three clocks after the last
+    row of the first, and holds up the second.
 
     Members
     -------
@@ -87,6 +87,8 @@ class Walk(wiring.Component):
     operations : Out
         Weights in the window that is begun in this clock.
     """
+
+    pause = 1  #: clocks after a sweep was taken, in which the sums before it are stored
 
     def __init__(self, fabric: Fabric):
         self.fabric = fabric

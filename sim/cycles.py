@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..hdl.locate import Locate
 from ..hdl.neurons import Neurons
 from ..hdl.synapses import Synapses
+from ..hdl.walk import Walk
 from ..models.contents import Stored, baked
 from ..models.errors import AerloomError
 from ..models.fabric import CHIP, Fabric, Space, route_record
@@ -23,7 +25,6 @@ from .registers import Buffers, Cores, Ints, Plan, Routers, Spikes
 
 __all__ = ["cycles"]
 
-LOCATE, WAIT = 6, 1  #: registers of Locate; clocks before a sweep's first group, in which Walk lets the sums be stored
 
 
 def cycles(placement: Placement, trace: Trace, *, watch: Collection[str] | None = None, alone: bool = False,
@@ -64,7 +65,7 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
     """All registers as a reset leaves them."""
     cores, slots, routers = len(plan.entry), plan.sizes[0], len(plan.ports)
     shapes = {name: (cores, slots) for name in ("idle", "ready", "fresh", "taken", "tokens", "credits", "step")}
-    shapes |= {"visits": (cores, LOCATE), "under_way": (cores, plan.sizes[3] + 1)}
+    shapes |= {"visits": (cores, Locate.latency), "under_way": (cores, plan.sizes[3] + 1)}
     start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
     core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
                            for name in Cores._fields))
@@ -89,7 +90,7 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
     gates = _rows(known[CHIP], Space.GATES, fabric.gate_record, fabric.inputs)
     routes = [_rows(known[r.node], Space.ROUTES, route_record(r.ports), fabric.keys) for r in fabric.tree()]
     between = Synapses.latency + Neurons.latency(fabric)
-    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, WAIT])
+    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
                 gates=np.stack([gates["credits"], gates["credits_first"]], axis=1),
                 listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),

@@ -66,7 +66,7 @@ PROOFS = [
         ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready")]),
     Proof(Creditor, cores.creditor, 8, 3, [MOVES]),
     Proof(Emit, cores.emit, 12, 0, [
-        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("& ~there)", ")")]),
+        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("& ~there & ~ahead)", ")")]),
 ]
 
 
