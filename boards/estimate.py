@@ -93,10 +93,10 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
     adder, membrane = f.sum_bits, f.state_bits
     small = [(m, m.count) for m in memories(f) if not m.blocks(family)]
     ports = sum(router.ports for router in f.tree())
-    lut = (1600 + 590 * bool(f.pixels) + 270 * bool(f.classes) + 220 * ports
+    lut = (1600.0 + 590 * bool(f.pixels) + 270 * bool(f.classes) + 220 * ports
            + f.cores * (1800 + 7 * f.projection_record.width + 50 * f.populations
                         + f.lanes * (2 * adder + 28) + f.update_lanes * (48 * membrane + 160)))
-    ff = (820 + 285 * bool(f.pixels) + 85 * bool(f.classes) + 113 * ports
+    ff = (820.0 + 285 * bool(f.pixels) + 85 * bool(f.classes) + 113 * ports
           + f.cores * (770 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
                        + f.lanes * 2 * adder + f.update_lanes * (150 * membrane + 300)))
     for memory, count in small:
