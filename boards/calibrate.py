@@ -31,7 +31,7 @@ def fabrics(board: str) -> list[Fabric]:
     if board == "tang-nano-20k":
         return [own, catalogue.find("tang-nano-9k").fabric]
     half = catalogue.find("ulx3s-25f").fabric
-    return [replace(half, lanes=8, update_lanes=1), Fabric.preset("tiny"), half, own]
+    return [Fabric.preset("tiny"), half, replace(half, lanes=16, update_lanes=2, weight_words=4096), own]
 
 
 def built(board: Board, fabric: Fabric) -> dict[str, Any]:

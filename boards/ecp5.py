@@ -27,7 +27,7 @@ SIZES = {"12": Resources(24288, 24288, 56, 28), "25": Resources(24288, 24288, 56
          "45": Resources(43848, 43848, 108, 72), "85": Resources(83640, 83640, 208, 156)}
 
 #: 32 of the 56 blocks of a 25F hold weights; of the preset `medium`, whose weights alone take 64, it has room for half.
-HALF = Fabric("ecp5-25", lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256)
+HALF = Fabric("ecp5-25", lanes=8, update_lanes=1, weight_words=8192, rows=32, parameter_rows=256)
 FABRICS = {"12": HALF, "25": HALF, "45": Fabric.preset("medium"), "85": Fabric.preset("medium")}
 
 

@@ -30,10 +30,13 @@ class Memory:
     count: int
     bits: int
     words: int
+    block: bool = False  #: asked for as blocks of RAM, however small
 
     def blocks(self, family: Family) -> int:
         """Blocks of RAM that one of them takes; 0 where it is smaller when made of look-up tables or flip-flops."""
         blocks = min(-(-self.bits // bits) * -(-self.words // words) for bits, words in family.shapes)
+        if self.block:
+            return blocks
         if family.lutram:
             choice = self.bits * max(0, (self.words - 1).bit_length() - 4)  # among the small memories
             small = self.tables * 4 + choice < blocks * family.block_cost
@@ -59,22 +62,23 @@ class Estimate:
 
 def memories(fabric: Fabric) -> Iterator[Memory]:
     """Every memory of a board."""
-    f, cores, lanes = fabric, fabric.cores, fabric.cores * fabric.lanes
+    f, cores, slices = fabric, fabric.cores, fabric.cores * fabric.weight_chunks
     groups = f.rows * f.groups
-    yield Memory("weights", lanes, f.weight_bits, f.weight_words)
-    yield Memory("sums", lanes, f.sum_bits, f.rows)
-    yield Memory("parameters", cores * f.update_lanes, f.neuron_record.width, f.parameter_rows)
+    in_slice = min(f.lanes, CHUNK // f.weight_bits)
+    yield Memory("weights", slices, in_slice * f.weight_bits, f.weight_words)
+    yield Memory("sums", slices, in_slice * f.sum_bits, f.rows, block=True)
+    yield Memory("parameters", cores * f.update_lanes, CHUNK * f.neuron_record.chunks, f.parameter_rows)
     yield Memory("state", cores * f.update_lanes, f.state_record.width, groups)
     yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
     for name, record, words in (("keys", f.key_record, f.keys), ("projections", f.projection_record, f.projections),
                                 ("populations", f.population_record, f.populations),
                                 ("sources", f.source_record, f.projections)):
-        yield Memory(name, cores, record.width, words)
+        yield Memory(name, cores, CHUNK * record.chunks, words)
     for space, record, words in f.axes:  # a line or a column has no fanout
         unused = 0 if space is Space.CHANNELS else record.fields["fanout"].width
-        yield Memory(space.name.lower(), cores, record.width - unused, words)
+        yield Memory(space.name.lower(), cores, CHUNK * record.chunks - unused, words)
     for router in f.tree():
-        yield Memory("routes", router.ports, route_record(router.ports).width, f.keys)
+        yield Memory("routes", router.ports, CHUNK * route_record(router.ports).chunks, f.keys)
     if f.pixels:
         yield Memory("image", 1, CHUNK, f.pixels // 2)
         yield Memory("scan", 1, f.scan_record.width, f.inputs)
@@ -88,20 +92,20 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
     f = fabric
     adder, membrane = f.sum_bits, f.state_bits
     small = [(m, m.count) for m in memories(f) if not m.blocks(family)]
-    lut = (2350 + 590 * bool(f.pixels) + 270 * bool(f.classes) + 600 * sum(router.ports for router in f.tree())
-           + f.cores * (2500 + 7 * f.projection_record.width + 50 * f.populations
-                        + f.lanes * (4.5 * adder + 30) + f.update_lanes * (64 * membrane + 200)))
-    ff = (1500 + 285 * bool(f.pixels) + 85 * bool(f.classes) + 130 * sum(router.ports for router in f.tree())
-          + f.cores * (900 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
-                       + f.lanes * (1.5 * adder) + f.update_lanes * (33 * membrane + 100)))
+    ports = sum(router.ports for router in f.tree())
+    lut = (1600.0 + 590 * bool(f.pixels) + 270 * bool(f.classes) + 220 * ports
+           + f.cores * (1800 + 7 * f.projection_record.width + 50 * f.populations
+                        + f.lanes * (2 * adder + 28) + f.update_lanes * (48 * membrane + 160)))
+    ff = (820.0 + 285 * bool(f.pixels) + 85 * bool(f.classes) + 113 * ports
+          + f.cores * (770 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
+                       + f.lanes * 2 * adder + f.update_lanes * (150 * membrane + 300)))
     for memory, count in small:
         if family.lutram:
             lut += 6 * memory.tables * count
         else:
             ff += memory.bits * memory.words * count
             lut += memory.bits * memory.words * count * 0.8
-    # the slowest path: long division by the threshold, then the reset
-    period = 8 + 4.5 * f.spike_bits + 0.35 * membrane
+    period = 10 + 0.1 * membrane  # stages of one operation; wires are most of it
     if not family.lutram:  # a logic cell holds one of each, and they rarely share it
         lut += 0.6 * ff
     return lut, ff, period
