@@ -154,7 +154,8 @@ class Machine(wiring.Component):
             m.d.comb += exit_.i.payload.index.eq(now)
         with m.If(step_out | answered):
             m.d.sync += counters["cycles"].eq(now)
-        m.d.sync += counters["strays"].eq(counters["strays"] + entrance.stray)
+        stray = Signal()
+        m.d.sync += [stray.eq(entrance.stray), counters["strays"].eq(counters["strays"] + stray)]
 
         # what the chip can be asked
         digest = Const(fabric.digest, 64)
