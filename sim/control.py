@@ -270,9 +270,10 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
 
     # what comes in: from the walk back to the entry
     visit, slot = s.visits[c, s.head[c]], s.slot[c]
+    cleared = s.clearing[c] == 1
     walks = walk(c, p, s, visit)
     moves = not visit or walks & 1
-    happens = s.flying[c] != 0 or (moves and (s.filled[c] or s.found[c]))
+    happens = cleared or s.flying[c] != 0 or (moves and (s.filled[c] or s.found[c]))
     if moves:
         came = visit_of(c, p, s)
         s.visits[c, s.head[c]] = came
