@@ -341,15 +341,16 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
     """
     inputs, up = p.sizes[1], p.out[0, 0]
     state, at, sent, now, heard = FETCH_FIRST, 0, 0, 0, 0
+    told = p.sizes[5]  # packets of the host's that come before its spikes
     while heard < watched:
         # Entrance
         packet = key = 0
         offers = False
-        if state == PASS and sent < len(e.host):
+        if state == PASS and not told and sent < len(e.host):
             packet = e.host[sent]
             key = packet >> KEY & KEYS
             offers = gate[key] == 0
-        happens, entered = state != PASS, False
+        happens, entered = state != PASS or told > 0, False
         for n in range(len(p.ports)):
             taken = route(n, p, b, r, packet if offers else 0)
             entered |= taken & 1 != 0 and offers
@@ -365,6 +366,8 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
         elif state == OWE:
             gate[at] += p.gates[at, 0]
             state = PASS
+        elif told:
+            told -= 1
         elif entered and packet & 7 == STEP:
             at, state = key, FETCH_STEP
         if entered:

@@ -13,6 +13,7 @@ from ..hdl.locate import Locate
 from ..hdl.neurons import Neurons
 from ..hdl.synapses import Synapses
 from ..hdl.walk import Walk
+from ..models import image
 from ..models.contents import Stored, baked
 from ..models.errors import AerloomError
 from ..models.fabric import CHIP, Fabric, Space, route_record
@@ -24,7 +25,6 @@ from .control import INDEX, KEY, SPIKE, STEP
 from .registers import Buffers, Cores, Ints, Plan, Routers, Spikes
 
 __all__ = ["cycles"]
-
 
 
 def cycles(placement: Placement, trace: Trace, *, watch: Collection[str] | None = None, alone: bool = False,
@@ -90,7 +90,8 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
     gates = _rows(known[CHIP], Space.GATES, fabric.gate_record, fabric.inputs)
     routes = [_rows(known[r.node], Space.ROUTES, route_record(r.ports), fabric.keys) for r in fabric.tree()]
     between = Synapses.latency + Neurons.latency(fabric)
-    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause])
+    told = len(image.settings(placement, 1, None, None))
+    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
                 gates=np.stack([gates["credits"], gates["credits_first"]], axis=1),
                 listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),

@@ -13,6 +13,7 @@ from aerloom.host.link import Words
 from aerloom.models import golden
 from aerloom.models.contents import EMPTY, NOTHING, baked, contents
 from aerloom.models.fabric import CHIP, Kind, Space
+from aerloom.models.image import settings
 from aerloom.models.packets import address, packet
 from aerloom.models.place import place
 
@@ -54,7 +55,8 @@ def test_a_baked_chip_computes_without_being_loaded(network: Network, fabric: Fa
         for name in network.population:
             np.testing.assert_array_equal(run.spikes[name], trace.spikes[name])
             np.testing.assert_array_equal(device.peek(name), trace.state[name].v[-1])
-    small = np.concatenate([placement.routes(network.population), placement.samples(STEPS)])
+    small = np.concatenate(
+        [placement.routes(network.population), placement.samples(STEPS), settings(placement, STEPS, None, None)])
     assert writes(np.concatenate(link.sent)) == writes(small) + 1  # and START
 
 
