@@ -13,7 +13,9 @@ Ints = NDArray[np.int64]
 class Plan(NamedTuple):
     """What a placement puts into the tables; C cores, S slots, K keys, R routers, I inputs."""
 
-    sizes: Ints  #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes, before its first group; packets before the first spike
+    #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes and before its first group, and packets that
+    #: come before the first spike
+    sizes: Ints
     first: Ints  #: (C, K) KEYS
     projections: Ints  #: of a key
     home: Ints  #: −1: it is not here; else its slot
