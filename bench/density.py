@@ -14,8 +14,8 @@ from amaranth.lib import wiring
 
 from aerloom import Input, Network, Population, Projection
 from aerloom.boards import report, tools
-from aerloom.boards.build import SCRIPT
 from aerloom.boards.catalogue import find
+from aerloom.boards.synthesis import synthesise
 from aerloom.boards.tailor import bare
 from aerloom.hdl.chip import Chip
 from aerloom.hdl.core import Core
@@ -79,17 +79,12 @@ def routed(component: wiring.Component) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (work / "top.il").write_text(rtlil.convert(component, emit_src=False))
-        (work / "top.ys").write_text(SCRIPT + "\n".join([*board.family.synthesis, "write_json top.json"]))
-        tools.run("yosys", ["-q", "top.ys"], work)
-        if board.family.refine:
-            netlist = json.loads((work / "top.json").read_text())
-            board.family.refine(netlist)
-            (work / "top.json").write_text(json.dumps(netlist))
+        netlist, _ = synthesise(board.family, work)
         size = next(option for option in board.options if option.endswith("k"))
         tools.run(board.family.route, [size, "--package", "CABGA381", "--speed", "6", "--out-of-context", "--json",
                                        "top.json", "--report", "report.json", "--freq", "200", "--timing-allow-fail",
                                        "-q"], work)
-        netlist, said = (json.loads((work / name).read_text()) for name in ("top.json", "report.json"))
+        said = json.loads((work / "report.json").read_text())
     used = report.used(said, netlist, board.family)
     return {"lut": used.lut, "ff": used.ff, "bram": used.bram, "dsp": used.dsp, "mhz": round(report.fmax(said) / 1e6, 1),
             "tools": [tools.version("yosys"), tools.version(board.family.route)]}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from amaranth.back import rtlil
 
 from aerloom.boards import tools
+from aerloom.boards.ecp5 import ECP5
+from aerloom.boards.synthesis import synthesise
 from aerloom.hdl.router import Router
 from aerloom.models.fabric import Fabric, Kind, Space, route_record
 from aerloom.models.place import packet, store
@@ -32,15 +34,14 @@ PUBLISHED = {
 
 
 def area(component: Router, ports: int) -> dict[str, float]:
-    """After ``synth_ecp5``, as boards are built: of the router, and for each of its ports."""
+    """After synthesis, as boards are built: of the router, and for each of its ports."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        (work / "router.il").write_text(rtlil.convert(component, name="top", emit_src=False))
-        script = "read_rtlil router.il; synth_ecp5 -top top; tee -q -o stat.json stat -json"
-        tools.run("yosys", ["-q", "-p", script], work)
-        cells = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
-    lut, ff = sum(n * cells.get(kind, 0) for kind, n in LUTS.items()), cells.get("TRELLIS_FF", 0)
-    return {"LUTs": lut, "flip-flops": ff, "block RAMs": cells.get("DP16KD", 0), "LUTs per port": round(lut / ports, 1),
+        (work / "top.il").write_text(rtlil.convert(component, name="top", emit_src=False))
+        netlist, _ = synthesise(ECP5, work)
+    cells = Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
+    lut, ff = sum(n * cells[kind] for kind, n in LUTS.items()), cells["TRELLIS_FF"]
+    return {"LUTs": lut, "flip-flops": ff, "block RAMs": cells["DP16KD"], "LUTs per port": round(lut / ports, 1),
             "flip-flops per port": round(ff / ports, 1)}
 
 

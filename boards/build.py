@@ -23,17 +23,13 @@ from . import clocks, report, tools
 from .board import Board
 from .estimate import estimate
 from .report import Report
+from .synthesis import synthesise
 from .top import Top
 
 __all__ = ["Job", "build", "prepare"]
 
-#: Amaranth promises that a read of the word that is being written gives the old one, and blocks of RAM do not: so Yosys
-#: adds registers and comparators to every memory. No such read matters to a chip (tests/test_build_board.py tries it), so
-#: it may give anything.
-SCRIPT = "read_rtlil top.il\nsetparam -set COLLISION_X_MASK 1'1 t:$memrd_v2\n"
 ATTEMPTS = 4  # at slower and slower clocks
 MARGIN = 0.97  # of what the last attempt reached, as the next one is placed differently
-STEPS = ("elaborate", "synthesis", "place and route", "pack")
 Told = Callable[[str], object]
 
 
@@ -111,7 +107,7 @@ def cache_folder(cache: Path | str | None) -> Path:
 
 def identity(job: Job, clock: float | None, versions: list[str]) -> str:
     """Equal for builds that give the same bits."""
-    steps = ("build.py", "clocks.py", "fanout.py", "outreg.py", "top.py")
+    steps = ("build.py", "clocks.py", "fanout.py", "outreg.py", "synthesis.py", "top.py")
     flow = b"".join(Path(__file__).with_name(name).read_bytes() for name in steps)
     design = ByteBoard(job.fabric, contents=job.contents)
     design._MustUse__used = True  # Amaranth warns of components that nobody elaborates; this one may not be
@@ -129,12 +125,7 @@ def _attempt(job: Job, setting: clocks.Setting, work: Path, told: Told) -> Repor
             (work / name).write_bytes(text)
     seconds["elaborate"] = time.monotonic() - began
     told("synthesis")
-    (work / "top.ys").write_text(SCRIPT + "\n".join([*family.synthesis, "write_json top.json"]))
-    seconds["synthesis"] = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], work)
-    if family.refine:
-        netlist = json.loads((work / "top.json").read_text())
-        family.refine(netlist)
-        (work / "top.json").write_text(json.dumps(netlist))
+    _, seconds["synthesis"] = synthesise(family, work)
     told("place and route")
     constraints = f"top.{family.constraints}"
     ways = {"ecp5": ["--lpf", constraints, "--textcfg", "top.config"], "gowin": ["--vopt", f"cst={constraints}"]}

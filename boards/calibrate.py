@@ -17,8 +17,9 @@ from ..models.contents import EMPTY
 from ..models.fabric import Fabric
 from . import catalogue, clocks, estimate, tools
 from .board import Board, Resources
-from .build import SCRIPT, Job, build, prepare
+from .build import Job, build, prepare
 from .report import by_module
+from .synthesis import synthesise
 
 NAMES = ("ulx3s-85f", "ice40-hx8k", "tang-nano-20k")  # the largest of each family that has tools
 
@@ -51,9 +52,7 @@ def synthesised(board: Board, fabric: Fabric) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as out:
         folder = Path(out)
         (folder / "top.il").write_bytes(prepare(job, clocks.Setting(board.clock))["top.il"])
-        (folder / "top.ys").write_text(SCRIPT + "\n".join([*board.family.synthesis, "write_json top.json"]))
-        seconds = tools.run("yosys", ["-q", "top.ys"], folder)
-        netlist = json.loads((folder / "top.json").read_text())
+        netlist, seconds = synthesise(board.family, folder)
     parts = by_module(netlist).values()
     cells = Counter(cell["type"] for cell in netlist["modules"]["top"]["cells"].values())
     sizes = {kind: sum(part[kind] for part in parts) for kind in ("lut", "ff", "bram")}

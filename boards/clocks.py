@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,18 +87,20 @@ def pll(board: Board, setting: Setting) -> Pll | None:
         return None
     if len(setting.divisors) == 1:
         return _Divider(board.clock, setting)
-    return {"ecp5": _Ecp5, "gowin": _Gowin, "xc7": _Xc7, "ice40hx": _Ice40}[board.family.name](board.clock, setting)
+    kinds: dict[str, Callable[[float, Setting], _Pll]] = {"ecp5": _Ecp5, "gowin": _Gowin, "xc7": _Xc7, "ice40hx": _Ice40}
+    return kinds[board.family.name](board.clock, setting)
 
 
-class _Pll:
+class _Pll(ABC):
     """A callable, as Top takes one."""
 
     def __init__(self, reference: float, setting: Setting) -> None:
         assert setting.divisors is not None
         self.reference, self.frequency, self.divisors = reference, setting.frequency, setting.divisors
 
+    @abstractmethod
     def __call__(self, m: Module, source: Any, clock: Any) -> Any:
-        raise NotImplementedError
+        """Make ``clock`` from the clock ``source``; the signal that says that it is steady."""
 
 
 class _Ecp5(_Pll):

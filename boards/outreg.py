@@ -28,30 +28,33 @@ def absorb(netlist: dict[str, Any]) -> int:
     takes: dict[Any, str] = {}  # the flip-flop whose data a bit is
     for name, cell in cells.items():
         for port, bits in cell["connections"].items():
-            if cell.get("port_directions", {}).get(port, "input") != "output":
+            if cell["port_directions"][port] != "output":
                 loads.update(bits)
         if cell["type"] == "TRELLIS_FF":
             takes[cell["connections"]["DI"][0]] = name
-    used = 0
-    for block in [cell for cell in cells.values() if cell["type"] == "DP16KD"]:
+
+    def moved(block: Cell, side: str) -> bool:
+        """Whether the registers behind these ports, which show the same word, could move in; they have."""
         pins = block["connections"]
+        outputs = [f"DO{port}{n}" for port in side for n in range(WIDTH)]
+        outputs = [pin for pin in outputs if pins.get(pin) and loads[pins[pin][0]]]
+        followers = [takes.get(pins[pin][0], "") if loads[pins[pin][0]] == 1 else "" for pin in outputs]
+        ways = {plain(cells[name], pins[f"CLK{side[-1]}"]) if name else None for name in followers}
+        if len(ways) != 1 or (enable := ways.pop()) is None:
+            return False
+        for pin, name in zip(outputs, followers, strict=True):
+            pins[pin] = cells.pop(name)["connections"]["Q"]
+        for port in side:
+            block["parameters"][f"REGMODE_{port}"] = "OUTREG"
+            pins[f"OCE{port}"] = [enable]
+        return True
+
+    def sides(block: Cell) -> tuple[str, ...]:
         wide = int(block["parameters"]["DATA_WIDTH_B"], 2) == 2 * WIDTH  # both ports' pins are the outputs of port B
-        done = 0
-        for side in ("AB",) if wide else ("A", "B"):
-            outputs = [f"DO{port}{n}" for port in side for n in range(WIDTH)]
-            outputs = [pin for pin in outputs if pins.get(pin) and loads[pins[pin][0]]]
-            followers = [takes.get(pins[pin][0], "") if loads[pins[pin][0]] == 1 else "" for pin in outputs]
-            ways = {plain(cells[name], pins[f"CLK{side[-1]}"]) if name else None for name in followers}
-            if len(ways) != 1 or (enable := ways.pop()) is None:
-                continue
-            for pin, name in zip(outputs, followers, strict=True):
-                pins[pin] = cells.pop(name)["connections"]["Q"]
-            for port in side:
-                block["parameters"][f"REGMODE_{port}"] = "OUTREG"
-                pins[f"OCE{port}"] = [enable]
-            done = 1
-        used += done
-    return used
+        return ("AB",) if wide else ("A", "B")
+
+    blocks = [cell for cell in cells.values() if cell["type"] == "DP16KD"]
+    return sum(any([moved(block, side) for side in sides(block)]) for block in blocks)
 
 
 def plain(flip_flop: Cell, clock: list[Any]) -> Any:

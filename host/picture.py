@@ -36,16 +36,13 @@ def raster(
     ``spikes`` are ``(steps, neurons)``, inputs included; ``values`` is the sample before it was encoded, drawn as an
     image where it is square; ``cycles`` the clock cycle at which each step ended.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     steps = len(next(iter(spikes.values())))
     output = network.outputs[0]
     sizes = {name: min(a.shape[1], 160) for name, a in spikes.items()}  # a large input is drawn to a smaller scale
     heights = [max(14.0, float(size)) for size in sizes.values()]
-    figure = Figure(figsize=(11, 7), facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(11, 7)
     halves: Any = figure.subfigures(1, 2, width_ratios=(3.2, 1))
     left, right = halves
     axes = left.subplots(len(spikes), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
@@ -84,9 +81,7 @@ def raster(
         _plain(panels[2])
     if title:
         figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
-    write_whole(path, buffer.getvalue())
+    _save(figure, path)
 
 
 def curves(
@@ -101,12 +96,9 @@ def curves(
     across: str = "",
 ) -> None:
     """Draw accuracies (0 … 1) over something; ``level`` is a line to compare with, ``mark`` a chosen place on the axis."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 4.6), facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(8, 4.6)
     axis: Any = figure.subplots()
     for n, (name, y) in enumerate(lines.items()):
         axis.plot(x, 100 * np.asarray(y), color=COLOURS[n + 1], linewidth=2, label=name,
@@ -124,19 +116,13 @@ def curves(
     axis.legend(frameon=False, fontsize=9, labelcolor=INK)
     axis.set_title(title, fontsize=12, color=INK, fontweight="bold")
     _plain(axis)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
-    write_whole(path, buffer.getvalue())
+    _save(figure, path)
 
 
 def floorplan(path: str | os.PathLike[str], placement: Placement, cores: Sequence[Load], title: str = "") -> None:
     """Draw what each core holds of its memories, and how many clock cycles of a step go where."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     fabric = placement.fabric
-    figure = Figure(figsize=(12, 1.9 + 0.42 * len(cores)), facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(12, 1.9 + 0.42 * len(cores))
     panels: Any = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1, 1.3))
     names = list(dict.fromkeys(name for core in cores for name in core.rows))
     colours = {name: COLOURS[1 + n % (len(COLOURS) - 1)] for n, name in enumerate(names)}
@@ -170,20 +156,15 @@ def floorplan(path: str | os.PathLike[str], placement: Placement, cores: Sequenc
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 8), frameon=False, fontsize=9)
     if title:
         figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
-    write_whole(path, buffer.getvalue())
+    _save(figure, path)
 
 
 def landscape(path: str | os.PathLike[str], found: Sequence[Point], best: Sequence[Point], chosen: Point,
               title: str = "") -> None:
     """Draw chips: latency over LUTs, coloured by accuracy, and accuracy over latency; those that none beats in full."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
-    figure = Figure(figsize=(12, 5.2), facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(12, 5.2)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     left.set(xscale="log", yscale="log", xlabel="LUTs", ylabel="µs of an inference")
     right.set(xscale="log", xlabel="µs of an inference", ylabel="accuracy, %")
@@ -209,6 +190,60 @@ def landscape(path: str | os.PathLike[str], found: Sequence[Point], best: Sequen
     right.set_title("size: LUTs", fontsize=9, color=INK, loc="right")
     figure.colorbar(shades, ax=left, label="accuracy, %")
     figure.suptitle(f"{title}: {len(found)} chips, {len(best)} that none beats", fontsize=12, color=INK, fontweight="bold")
+    _save(figure, path)
+
+
+def utilisation(path: str | os.PathLike[str], made: dict[str, Any], floor: dict[str, list[tuple[int, int, int]]]
+                ) -> None:
+    """Draw where the parts of a design are on the die, and how much they take of it."""
+    from matplotlib.colors import to_rgb
+
+    colours = {name: COLOURS[(n + 1) % len(COLOURS)] for n, name in enumerate(floor)}
+    points = np.array([point for cells in floor.values() for point in cells])
+    columns, rows = points[:, 0].max() + 1, points[:, 1].max() + 1
+    amount, image = np.zeros((rows, columns, 1)), np.zeros((rows, columns, 3))
+    for name, cells in floor.items():
+        for x, y, n in cells:
+            amount[y, x] += n
+            image[y, x] += n * np.array(to_rgb(colours[name]))
+    depth = np.minimum(1, 0.35 + 0.65 * amount / max(1, np.percentile(amount[amount > 0], 90))) * (amount > 0)
+    image = depth * image / np.maximum(amount, 1) + (1 - depth) * np.array(to_rgb("#efece4"))
+
+    figure = _figure(11, 6)
+    left, right = figure.subplots(1, 2, width_ratios=(1.9, 1))
+    left.imshow(image, origin="lower", interpolation="nearest", aspect="auto")
+    left.set(xticks=[], yticks=[])
+    left.set_title(f"where its cells are on {made['device']}", fontsize=10, color=INK)
+    totals = {name: sum(n for *_, n in cells) for name, cells in floor.items()}
+    handles = [left.plot([], [], "s", color=colours[name], markersize=9)[0] for name in totals]
+    figure.legend(handles, [f"{name}, {n:,} cells" for name, n in totals.items()], loc="outside lower center",
+                  ncols=min(6, len(totals)), frameon=False, fontsize=9, labelcolor=INK)
+    names = [name for name in ("lut", "ff", "bram", "spram", "dsp") if made["have"][name]]
+    parts = [100 * made["used"][name] / made["have"][name] for name in names]
+    right.barh(range(len(names)), [100] * len(names), color="#e6e2d8", height=0.6)
+    right.barh(range(len(names)), parts, color=[COLOURS[2] if p > 90 else COLOURS[1] for p in parts], height=0.6)
+    for at, (name, part) in enumerate(zip(names, parts, strict=True)):
+        right.text(2, at - 0.42, f"{name.upper()}  {made['used'][name]:,} of {made['have'][name]:,}  ({part:.0f} %)",
+                   fontsize=9, color=INK, va="bottom")
+    right.set(xlim=(0, 100), ylim=(len(names) - 0.4, -0.8), xticks=[], yticks=[])
+    right.set_title(f"{made['clock'] / 1e6:.4g} MHz; timing allows {made['fmax'] / 1e6:.4g} MHz", fontsize=10, color=INK)
+    for axis in (left, right):
+        axis.set_facecolor(PAPER)
+        axis.spines[:].set_visible(False)
+    figure.suptitle(f"{made['fabric']['name']} on {made['board']}", fontsize=12, color=INK, fontweight="bold")
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: importing matplotlib takes a while
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format="png")
     write_whole(path, buffer.getvalue())

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aerloom.boards import tools
 from aerloom.boards.board import Board, Family
-from aerloom.boards.build import SCRIPT
+from aerloom.boards.synthesis import synthesise
+from aerloom.models.errors import AerloomError
 
 CELLS = Path(__file__).with_name("cells")
 MODELS = {"ecp5": "+/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh", "ice40up": "+/ice40/cells_sim.v",
@@ -22,17 +25,19 @@ OPEN = {"FCI": "0", "LSR": "0"}  # what an open pin of a routed ECP5 is, but for
 Cell = dict[str, Any]
 
 
+def need(*names: str) -> None:
+    """Skip the test where one of these tools is missing."""
+    for name in names:
+        try:
+            tools.command(name)
+        except AerloomError as e:
+            pytest.skip(str(e))
+
+
 def synthesised(design: str, family: Family, folder: Path, *options: str) -> dict[str, Any]:
     """The netlist of cells of a design in RTLIL."""
     (folder / "top.il").write_text(design)
-    commands = [*family.synthesis[:-1], " ".join((family.synthesis[-1], *options)), "write_json netlist.json"]
-    (folder / "synthesis.ys").write_text(SCRIPT + "\n".join(commands))
-    tools.run("yosys", ["-q", "synthesis.ys"], folder)
-    out: dict[str, Any] = json.loads((folder / "netlist.json").read_text())
-    if family.refine:
-        family.refine(out)
-        (folder / "netlist.json").write_text(json.dumps(out))
-    return out
+    return synthesise(family, folder, *options)[0]
 
 
 def modelled(netlist: dict[str, Any], family: Family, folder: Path) -> dict[str, Any]:
@@ -59,8 +64,8 @@ def modelled(netlist: dict[str, Any], family: Family, folder: Path) -> dict[str,
 
 
 def routed(board: Board, folder: Path) -> dict[str, Any]:
-    """What place and route for an ECP5 makes of ``netlist.json``: cells as the device has them."""
-    tools.run(board.family.route, [*board.options, "--json", "netlist.json", "--write", "routed.json", "--freq", "10",
+    """What place and route for an ECP5 makes of ``top.json``: cells as the device has them."""
+    tools.run(board.family.route, [*board.options, "--json", "top.json", "--write", "routed.json", "--freq", "10",
                                    "--lpf-allow-unconstrained", "--timing-allow-fail", "-q"], folder)
     out: dict[str, Any] = json.loads((folder / "routed.json").read_text())
     for cell in out["modules"]["top"]["cells"].values():

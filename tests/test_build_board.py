@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import typer
 from amaranth.lib import wiring
+from netlist import need
 from typer.testing import CliRunner
 
 from aerloom import connect
@@ -21,6 +22,7 @@ from aerloom.boards import clocks, report, tools
 from aerloom.boards.board import Board, Resources
 from aerloom.boards.catalogue import find
 from aerloom.boards.tailor import grown
+from aerloom.host import picture
 from aerloom.host.cli import boards as cli
 from aerloom.models import golden, zoo
 from aerloom.models.contents import baked
@@ -38,14 +40,6 @@ BUILDS = {
 }
 
 
-def need(*names: str) -> None:
-    for name in names:
-        try:
-            tools.command(name)
-        except AerloomError as e:
-            pytest.skip(str(e))
-
-
 @pytest.mark.full
 @pytest.mark.parametrize("name", BUILDS)
 def test_bitstream(name: str, tmp_path: Path) -> None:
@@ -57,7 +51,7 @@ def test_bitstream(name: str, tmp_path: Path) -> None:
     assert not made.used.over(made.have) and made.used.lut > 1000 and made.used.ff > 1000 and made.used.bram > 0
     assert made.path and sum(m["lut"] for m in made.modules.values()) > 1000
     assert any("neurons" in module for module in made.modules) and any("synapses" in module for module in made.modules)
-    cli.utilisation(tmp_path / "utilisation.png", made.as_dict(), json.loads((tmp_path / "floor.json").read_text()))
+    picture.utilisation(tmp_path / "utilisation.png", made.as_dict(), json.loads((tmp_path / "floor.json").read_text()))
     assert (tmp_path / "utilisation.png").read_bytes().startswith(b"\x89PNG")
 
 

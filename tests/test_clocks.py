@@ -7,19 +7,16 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Const, Module, Signal
+from netlist import need
 
 from aerloom.boards import clocks, tools
 from aerloom.boards.board import Board
 from aerloom.boards.catalogue import find
-from aerloom.models.errors import AerloomError
 
 
 def written(folder: Path, name: str, *arguments: str) -> dict[str, str]:
     """Parameters and attributes of the PLL that a tool writes in Verilog; skips where it is not installed."""
-    try:
-        tools.command(name)
-    except AerloomError as e:
-        pytest.skip(str(e))
+    need(name)
     tools.run(name, [*arguments, "-f", "pll.v"], folder)
     text = re.search(r"(\(\*.*)?(EHXPLLL|SB_PLL40_CORE|rPLL) #\(.*?\n    *\) \w+ \(|SB_PLL40_CORE.*?\) uut",
                      (folder / "pll.v").read_text(), re.DOTALL)

@@ -19,10 +19,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 from gates import Gates
+from netlist import need
 from test_chip import check, dense, planes
 
 from aerloom import Device, Fabric, Network, quantize, zoo
-from aerloom.boards import tools
 from aerloom.boards.board import Board
 from aerloom.boards.catalogue import find
 from aerloom.boards.tailor import grown
@@ -30,7 +30,6 @@ from aerloom.hdl.chip import Chip
 from aerloom.host.link import KIND_SHIFT, REPLIES
 from aerloom.models import golden
 from aerloom.models.contents import EMPTY, Contents, baked
-from aerloom.models.errors import AerloomError
 from aerloom.models.place import place
 from aerloom.sim.build import design
 from aerloom.sim.engine import run
@@ -144,14 +143,6 @@ def test_registers_in_blocks_of_ram(tmp_path: Path, width: int, routed: bool) ->
         cells = netlist.routed(board, tmp_path)
     with Gates(Late(width), netlist.modelled(cells, family, tmp_path), stall=0.3) as simulation:
         assert list(map(int, simulation.exchange({"i": words}, {"o": len(words)})["o"])) == expected
-
-
-def need(*names: str) -> None:
-    for name in names:
-        try:
-            tools.command(name)
-        except AerloomError as e:
-            pytest.skip(str(e))
 
 
 def spikes(network: Network, samples: int = 2) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -22,10 +20,9 @@ from ...models.contents import EMPTY, baked
 from ...models.errors import AerloomError
 from ...models.fabric import PRESETS, Fabric
 from ...models.fabrics import named, write
-from ...models.network import write_whole
 from ...models.place import place
 from ..tools import tools
-from .common import AsJson, Bits, Engine, NetworkName, console, get_integer, get_network, show, table
+from .common import RESOURCES, AsJson, Bits, Engine, NetworkName, console, get_integer, get_network, show, table
 
 BoardName = Annotated[str, typer.Option("--board", help="Name of a board: see `aerloom boards`.")]
 
@@ -72,6 +69,8 @@ def build(
                          told=told)
     write(chip, output / "fabric.json")
     if made["fmax"] is not None:
+        from ..picture import utilisation
+
         utilisation(output / "utilisation.png", made, json.loads((output / "floor.json").read_text()))
     show(made | {"output": str(output)}, as_json, *_tables(made, output))
     if not as_json and made["bitstream"]:
@@ -140,10 +139,9 @@ def _steps(title: str) -> Iterator[Any]:
 
 
 def _tables(made: dict[str, Any], output: Path) -> Iterator[Any]:
-    names = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "spram": "SPRAMs", "dsp": "multipliers"}
     title = f"{made['fabric']['name']} on {made['board']} ({made['device']})"
     rows = table(title, "", "used" if made["fmax"] else "predicted", "of", "%")
-    for name, text in names.items():
+    for name, text in RESOURCES.items():
         if have := made["have"][name]:
             used = made["used"][name]
             rows.add_row(text, f"{used:,}", f"{have:,}", f"{100 * used / have:.0f}")
@@ -166,50 +164,3 @@ def _tables(made: dict[str, Any], output: Path) -> Iterator[Any]:
         for name, count in list(made["modules"].items())[:12]:
             parts.add_row(name, f"{count['lut']:,}", f"{count['ff']:,}", str(count["bram"]))
         yield parts
-
-
-def utilisation(path: Path, made: dict[str, Any], floor: dict[str, list[tuple[int, int, int]]]) -> None:
-    """Draw where the parts of a design are on the die, and how much they take of it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import to_rgb
-    from matplotlib.figure import Figure
-
-    from ..picture import COLOURS, INK, PAPER
-
-    colours = {name: COLOURS[(n + 1) % len(COLOURS)] for n, name in enumerate(floor)}
-    points = np.array([point for cells in floor.values() for point in cells])
-    columns, rows = points[:, 0].max() + 1, points[:, 1].max() + 1
-    amount, image = np.zeros((rows, columns, 1)), np.zeros((rows, columns, 3))
-    for name, cells in floor.items():
-        for x, y, n in cells:
-            amount[y, x] += n
-            image[y, x] += n * np.array(to_rgb(colours[name]))
-    depth = np.minimum(1, 0.35 + 0.65 * amount / max(1, np.percentile(amount[amount > 0], 90))) * (amount > 0)
-    image = depth * image / np.maximum(amount, 1) + (1 - depth) * np.array(to_rgb("#efece4"))
-
-    figure = Figure(figsize=(11, 6), facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(1.9, 1))
-    left.imshow(image, origin="lower", interpolation="nearest", aspect="auto")
-    left.set(xticks=[], yticks=[])
-    left.set_title(f"where its cells are on {made['device']}", fontsize=10, color=INK)
-    totals = {name: sum(n for *_, n in cells) for name, cells in floor.items()}
-    handles = [left.plot([], [], "s", color=colours[name], markersize=9)[0] for name in totals]
-    figure.legend(handles, [f"{name}, {n:,} cells" for name, n in totals.items()], loc="outside lower center",
-                  ncols=min(6, len(totals)), frameon=False, fontsize=9, labelcolor=INK)
-    names = [name for name in ("lut", "ff", "bram", "spram", "dsp") if made["have"][name]]
-    parts = [100 * made["used"][name] / made["have"][name] for name in names]
-    right.barh(range(len(names)), [100] * len(names), color="#e6e2d8", height=0.6)
-    right.barh(range(len(names)), parts, color=[COLOURS[2] if p > 90 else COLOURS[1] for p in parts], height=0.6)
-    for at, (name, part) in enumerate(zip(names, parts, strict=True)):
-        right.text(2, at - 0.42, f"{name.upper()}  {made['used'][name]:,} of {made['have'][name]:,}  ({part:.0f} %)",
-                   fontsize=9, color=INK, va="bottom")
-    right.set(xlim=(0, 100), ylim=(len(names) - 0.4, -0.8), xticks=[], yticks=[])
-    right.set_title(f"{made['clock'] / 1e6:.4g} MHz; timing allows {made['fmax'] / 1e6:.4g} MHz", fontsize=10, color=INK)
-    for axis in (left, right):
-        axis.set_facecolor(PAPER)
-        axis.spines[:].set_visible(False)
-    figure.suptitle(f"{made['fabric']['name']} on {made['board']}", fontsize=12, color=INK, fontweight="bold")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
-    write_whole(path, buffer.getvalue())

@@ -22,6 +22,7 @@ from ...models.network import Network
 from ...models.quantize import quantize
 
 console = Console(stderr=True)  # stdout is for answers alone, so that --json can be piped
+RESOURCES = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "spram": "SPRAMs", "dsp": "multipliers"}
 
 NetworkName = Annotated[str, typer.Argument(
     metavar="NETWORK", help="A file (aerloom's, NIR, Lava netx), or a network of the zoo: digits, mnist.")]

@@ -21,6 +21,7 @@ from ...models.place import Placement, place
 from ..dataset import spikes_of
 from ..tools import tools
 from .common import (
+    RESOURCES,
     AsJson,
     Bits,
     Cores,
@@ -34,7 +35,6 @@ from .common import (
     table,
 )
 
-RESOURCES = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "spram": "SPRAMs", "dsp": "multipliers"}
 MEASURED = 20  # samples whose spikes stand for all
 
 

@@ -1,0 +1,32 @@
+"""From a design to a netlist of a family's cells: the same way for bitstreams, for figures and for tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from . import tools
+from .board import Family
+
+__all__ = ["synthesise"]
+
+#: Amaranth promises that a read of the word that is being written gives the old one, and blocks of RAM do not: so Yosys
+#: adds registers and comparators to every memory. No such read matters to a chip (tests/test_build_board.py tries it), so
+#: it may give anything.
+SCRIPT = "read_rtlil top.il\nsetparam -set COLLISION_X_MASK 1'1 t:$memrd_v2\n"
+
+
+def synthesise(family: Family, folder: Path, *options: str) -> tuple[dict[str, Any], float]:
+    """The netlist of the design in ``folder``/top.il, and the seconds that Yosys took; it is left in top.json.
+
+    ``options`` are added to the family's own. Raises :class:`AerloomError` where Yosys is missing or fails.
+    """
+    *before, last = family.synthesis
+    (folder / "top.ys").write_text(SCRIPT + "\n".join([*before, " ".join((last, *options)), "write_json top.json"]))
+    seconds = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], folder)
+    netlist: dict[str, Any] = json.loads((folder / "top.json").read_text())
+    if family.refine:
+        family.refine(netlist)
+        (folder / "top.json").write_text(json.dumps(netlist))
+    return netlist, seconds
