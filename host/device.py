@@ -78,7 +78,8 @@ class Device(Probe):
         (the outputs by default), ``cores`` how many cores to use. ``progress`` is called with packets sent."""
         watched = _watched(network, watch)
         placement = place(network, self.fabric, cores)
-        self._exchange(np.concatenate([placement.image, placement.routes(watched)]), 0, progress)
+        # nothing of an earlier run may still be under way through tables that are half of one network, half of another
+        self._exchange(np.concatenate([image.start(), placement.image, placement.routes(watched)]), 0, progress)
         self.placement, self._watched = placement, watched
         return placement
 

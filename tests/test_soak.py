@@ -13,7 +13,8 @@ from test_chip import ROOMY, TINY, dense
 from aerloom import Device, Fabric, Input, Network, Population, Projection, connect, place
 from aerloom.hdl.tree import Tree
 from aerloom.models import golden
-from aerloom.models.fabric import AXES, CHIP, PACKET, Kind, Space
+from aerloom.models.fabric import AXES, CHIP, CORE_COUNTERS, PACKET, Kind, Space
+from aerloom.models.image import start
 from aerloom.models.place import address, packet
 from aerloom.sim.engine import open_engine
 
@@ -183,6 +184,23 @@ def test_a_full_last_core_has_its_tables_before_it_starts(chips: Callable[..., D
         np.testing.assert_array_equal(device.run(spikes).spikes["p"], golden.run(net, spikes).spikes["p"])
 
 
+def test_loading_ends_what_is_under_way(chips: Callable[..., Device]) -> None:
+    """The host hears the fast of two outputs, and loads another network while the slow one still works."""
+    device, r = chips(TINY), np.random.default_rng(3)
+    slow = Network(
+        (Input("in", (20,)),), (Population("fast", (1,), threshold=3), Population("slow", (32,), threshold=3)),
+        (Projection("in", "fast", np.ones((1, 20), np.int8)), Projection("in", "slow", np.ones((32, 20), np.int8)),
+         Projection("slow", "slow", np.ones((32, 32), np.int8), 1)), outputs=("fast",),
+    )
+    spikes = (r.random((1, 8, 20)) < 0.9).astype(np.uint8)
+    for _ in range(3):
+        device.load(slow)
+        device.run(spikes)
+        device.load(dense(2))
+        counters = device.counters()
+        assert not any(counters[name] for name in CORE_COUNTERS)
+
+
 @pytest.mark.parametrize("examples", [12, pytest.param(200, marks=pytest.mark.full)])
 def test_a_network_leaves_no_trace(chips: Callable[..., Device], examples: int) -> None:
     """A chip in which everything was overwritten with noise does in every clock what a new one does."""
@@ -195,9 +213,11 @@ def test_a_network_leaves_no_trace(chips: Callable[..., Device], examples: int) 
         assume(not place_problems(network))
         spikes = data.draw(samples(network))
         r = np.random.default_rng(data.draw(st.integers(0, 99)))
+        used._exchange(start(), 0)  # nothing is under way while the tables are noise
         for node, space, words, chunks in memories(ROOMY):
             noise = r.integers(0, 1 << 16, words * chunks)
-            used._link.exchange(np.append(address(node, space), packet(Kind.WRITE, node, noise)).astype(np.uint32), 0)
+            used._exchange(np.append(address(node, space), packet(Kind.WRITE, node, noise)).astype(np.uint32), 0)
+        used._exchange(place(network, ROOMY).image, 0)
         with connect("sim", ROOMY, optimize=1) as new:
             seen = []
             for device in (used, new):
