@@ -6,11 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
-from ..models.floor import walked
+from ..models.floor import loads, rates
 from ..models.golden import Trace
 from ..models.network import Network
 from ..models.place import Placement
@@ -22,8 +20,7 @@ from .tailor import tailored
 
 __all__ = ["Fit", "fit_on", "speed"]
 
-ACTIVITY = 0.05  # spikes per neuron and step, where nothing is known
-STEPS = 25
+STEPS = 25  # of an inference, where nothing is known
 OVERHEAD = 60  # clock cycles of a step that are neither additions nor updates
 BYTES = 4.3  # of a packet on the line, its share of a frame's header and check included
 BITS = 10  # of a byte on the line
@@ -63,7 +60,7 @@ def fit_on(network: Network, board: Board | str, fabric: Fabric | None = None, t
     are made for it; where none does, with the first.
 
     ``trace``, of :func:`aerloom.models.golden.run`, tells how many spikes there are; otherwise 5 % of all neurons are taken
-    to fire in each step.
+    to fire in each step (:data:`aerloom.models.floor.ACTIVITY`).
     """
     board = find(board) if isinstance(board, str) else board
     tried = iter([(fabric, Placement(network, fabric))]) if fabric else tailored(network, board.fabric)
@@ -108,21 +105,10 @@ def speed(cycles: float, clock: float, packets: float, baud: float) -> tuple[flo
 
 def costs(placement: Placement, trace: Trace | None) -> tuple[float, float]:
     """Clock cycles of a step in the busiest core, and packets of a step on the link."""
-    network = placement.network
-    measured = {} if trace is None else trace.spikes
-    rates = {name: s.mean(axis=(0, 1), dtype=float) for name, s in measured.items()}
-
-    def spikes(part: Any) -> Any:
-        rate = rates.get(part.source)
-        return np.full(part.size, ACTIVITY) if rate is None else rate[part.neurons]
-
-    def core_cycles(core: Any) -> float:
-        sweeps = sum(-(-part.seated // placement.fabric.update_lanes) for part in core.parts)
-        return sweeps + sum(float(walked(link) @ spikes(link.source)) for link in core.links)
-
-    cycles = max(map(core_cycles, placement.cores)) + OVERHEAD
-    talkers = [p for p in placement.parts if p.core is None or p.source in network.outputs]
-    return cycles, sum(float(spikes(p).sum()) + 1 for p in talkers)
+    rate = rates(placement, trace)
+    talkers = [p for p in placement.parts if p.core is None or p.source in placement.network.outputs]
+    packets = sum(float(rate(p).sum()) + 1 for p in talkers)
+    return max(core.cycles for core in loads(placement, trace)) + OVERHEAD, packets
 
 
 def advice(name: str, fabric: Fabric, board: Board) -> str:

@@ -12,6 +12,9 @@ from .golden import Trace
 from .place import Core, Link, Part, Placement
 from .reach import chain
 
+ACTIVITY = 0.05  #: spikes per neuron and step, where nothing is known
+Rates = Callable[[Part], NDArray[np.float64]]  #: expected spikes per step of each neuron of a part, ``(neurons,)``
+
 
 @dataclass(frozen=True)
 class Load:
@@ -46,19 +49,28 @@ def walked(link: Link) -> NDArray[np.int64]:
     return np.asarray(words.reshape(-1)[link.source.grid.numbers.reshape(-1) >= 0])
 
 
-def loads(placement: Placement, trace: Trace) -> list[Load]:
-    """The load of each core in use, for spikes as in ``trace`` (of :func:`aerloom.models.golden.run`)."""
-    origin = {line: part for part, line in placement.lines.items()}
-    rates = {name: spikes.mean(axis=(0, 1), dtype=float) for name, spikes in trace.spikes.items()}
-
-    def rate(part: Part) -> NDArray[np.float64]:
-        source = origin.get(part, part).source
-        return rates[source][part.neurons] if source in rates else np.zeros(part.size)
-
+def loads(placement: Placement, trace: Trace | None) -> list[Load]:
+    """The load of each core in use, for spikes as in ``trace`` (see :func:`rates`)."""
+    rate = rates(placement, trace)
     return [_load(n, core, placement, rate) for n, core in enumerate(placement.cores) if core.parts]
 
 
-def _load(n: int, core: Core, placement: Placement, rate: Callable[[Part], NDArray[np.float64]]) -> Load:
+def rates(placement: Placement, trace: Trace | None) -> Rates:
+    """How often the neurons of each part fire: as in ``trace``, of :func:`aerloom.models.golden.run`; without one,
+    :data:`ACTIVITY` is assumed of all."""
+    if trace is None:
+        return lambda part: np.full(part.size, ACTIVITY)
+    origin = {line: part for part, line in placement.lines.items()}
+    measured = {name: spikes.mean(axis=(0, 1), dtype=float) for name, spikes in trace.spikes.items()}
+
+    def rate(part: Part) -> NDArray[np.float64]:
+        source = origin.get(part, part).source
+        return measured[source][part.neurons] if source in measured else np.zeros(part.size)  # none: the clock
+
+    return rate
+
+
+def _load(n: int, core: Core, placement: Placement, rate: Rates) -> Load:
     out = Load(n)
     for part in core.parts:
         out.rows[part.source] = out.rows.get(part.source, 0) + part.rows

@@ -17,12 +17,14 @@ from aerloom.boards import build as builds
 from aerloom.boards import clocks, estimate, flash, report, tools, top
 from aerloom.boards.board import Board, Resources
 from aerloom.boards.catalogue import BOARDS, find
-from aerloom.boards.fit import fit_on
+from aerloom.boards.fit import OVERHEAD, costs, fit_on
 from aerloom.boards.tailor import SHRINKABLE, grown, tailored
 from aerloom.models import golden, zoo
 from aerloom.models.contents import EMPTY, Contents
 from aerloom.models.errors import AerloomError
 from aerloom.models.fabric import Fabric
+from aerloom.models.floor import walked
+from aerloom.models.network import Input, Network, Population, Projection
 from aerloom.models.place import Placement
 from aerloom.models.quantize import quantize
 
@@ -191,6 +193,17 @@ def test_fit_with_measured_spikes(digits: golden.Network) -> None:
     silent = golden.run(digits, np.zeros((1, 25, digits.inputs[0].size), np.uint8))
     quiet = fit_on(digits, "ulx3s-85f", trace=silent)
     assert not quiet.assumed and quiet.cycles < fit_on(digits, "ulx3s-85f").cycles
+
+
+def test_delay_lines_are_as_busy_as_their_sources() -> None:
+    r = np.random.default_rng(0)
+    net = Network((Input("in", (20,)),), (Population("out", (20,), threshold=9),),
+                  (Projection("in", "out", r.integers(-8, 9, (20, 20)).astype(np.int8), 4),))
+    placement = Placement(net, Fabric.preset("tiny"))
+    silent, busy = (costs(placement, golden.run(net, np.full((1, 5, 20), n, np.uint8)))[0] for n in (0, 1))
+    (core,) = placement.cores
+    assert silent == OVERHEAD + sum(part.seated for part in core.parts)  # one neuron is updated in a clock
+    assert busy - silent == sum(walked(link).sum() for link in core.links)
 
 
 def test_fit_of_a_network_that_does_not(digits: golden.Network) -> None:
