@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ..hdl.board import ByteBoard
+from ..hdl.board import fingerprint
 from ..models.contents import EMPTY, Contents
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
@@ -109,9 +109,7 @@ def identity(job: Job, clock: float | None, versions: list[str]) -> str:
     """Equal for builds that give the same bits."""
     steps = ("build.py", "clocks.py", "fanout.py", "outreg.py", "synthesis.py", "top.py")
     flow = b"".join(Path(__file__).with_name(name).read_bytes() for name in steps)
-    design = ByteBoard(job.fabric, contents=job.contents)
-    design._MustUse__used = True  # Amaranth warns of components that nobody elaborates; this one may not be
-    parts = (design.fingerprint, hashlib.sha256(flow).hexdigest(), repr(job.board),
+    parts = (fingerprint(job.fabric, job.contents), hashlib.sha256(flow).hexdigest(), repr(job.board),
              json.dumps(dataclasses.asdict(job.fabric)), f"{clock} {job.baud} {job.seed}", *versions)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 

@@ -77,6 +77,8 @@ def fit_on(network: Network, board: Board | str, fabric: Fabric | None = None, t
 def _fit(placement: Placement, board: Board, fabric: Fabric, trace: Trace | None) -> Fit:
     guess = estimate(fabric, board.family)
     problems = [str(p) for p in placement.problems]
+    if fabric.chips > 1:
+        problems.append(f"Fabric {fabric.name} is spread over {fabric.chips} chips; a board has one")
     for name, (need, have) in guess.used.over(board.resources).items():
         problems.append(f"{name.upper()}: about {need:,} needed, and the board has {have:,}; {advice(name, fabric, board)}")
     core = max(placement.cores, key=lambda c: c.words)

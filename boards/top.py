@@ -11,11 +11,19 @@ from ..hdl.board import UartBoard
 from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
 
-__all__ = ["Top"]
+__all__ = ["Top", "divisor"]
 
 #: Makes a faster clock: takes the module, the board's clock and the clock to drive, and returns a signal that is high
 #: while the new clock is steady.
 Pll = Callable[[Module, Signal, Signal], Signal]
+
+
+def divisor(clock: float, baud: float) -> int:
+    """Clocks in a bit; raises ValueError where no number of them comes within 2 % of the baud rate."""
+    clocks = round(clock / baud)
+    if not clocks or abs(clock / clocks / baud - 1) > 0.02:
+        raise ValueError(f"{baud:g} baud cannot be made of {clock:g} Hz: a bit takes {clock / baud:g} clocks")
+    return clocks
 
 
 class Top(Elaboratable):  # type: ignore[misc]
@@ -29,7 +37,7 @@ class Top(Elaboratable):  # type: ignore[misc]
     clock : float
         Hz, of the chip.
     baud : float
-        Bits per second; its divisor must come within 2 % of it.
+        Bits per second; see :func:`divisor`.
     pll : callable, optional
         Without it the chip runs at the board's own clock.
     timeout : float
@@ -40,10 +48,8 @@ class Top(Elaboratable):  # type: ignore[misc]
 
     def __init__(self, fabric: Fabric, clock: float, baud: float, pll: Pll | None = None, timeout: float = 0.1,
                  contents: Contents = EMPTY) -> None:
-        divisor = round(clock / baud)
-        if not divisor or abs(clock / divisor / baud - 1) > 0.02:
-            raise ValueError(f"{baud:g} baud cannot be made of {clock:g} Hz: a bit takes {clock / baud:g} clocks")
-        self.board, self.pll = UartBoard(fabric, divisor, timeout=round(timeout * clock), contents=contents), pll
+        self.board = UartBoard(fabric, divisor(clock, baud), timeout=round(timeout * clock), contents=contents)
+        self.pll = pll
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -13,11 +13,14 @@ from ..models.contents import EMPTY, Contents
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
 from .chip import Chip
+from .chip import fingerprint as chip_fingerprint
 from .parallel import ParallelFifo
 from .port import Port
 from .uart import BYTES, Uart
 
-__all__ = ["ByteBoard", "FifoBoard", "UartBoard", "WiredBoard"]
+__all__ = ["ByteBoard", "FifoBoard", "UartBoard", "WiredBoard", "fingerprint"]
+
+DEPTH, TIMEOUT = 256, 1 << 20  # as for Port
 
 
 class ByteBoard(wiring.Component):
@@ -36,29 +39,27 @@ class ByteBoard(wiring.Component):
         From and to the host; ``rx`` is always ready.
     """
 
-    def __init__(self, fabric: Fabric, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
-        if fabric.chips > 1:
-            self._MustUse__used = True  # or Amaranth would warn of a board that nobody elaborates
-            raise AerloomError(f"Fabric {fabric.name} is spread over {fabric.chips} chips; a board has one")
-        self.chip, self.depth, self.timeout = Chip(fabric, contents), depth, timeout
+    def __init__(self, fabric: Fabric, depth: int = DEPTH, timeout: int = TIMEOUT, contents: Contents = EMPTY):
+        self.fabric, self.contents, self.depth, self.timeout = fabric, contents, depth, timeout
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES)})
 
-    @property
-    def fingerprint(self) -> str:
-        """Equal for boards that elaborate to the same hardware, and found without elaborating them."""
-        self.chip._MustUse__used = True  # it may not have to be elaborated, which Amaranth would warn of
-        digest = hashlib.sha256(b"".join(Path(part.__file__).read_bytes() for part in (frame, port_model))).hexdigest()
-        return f"board {digest} {self.depth} {self.timeout} {self.chip.fingerprint}"
-
     def elaborate(self, platform):
+        if self.fabric.chips > 1:
+            raise AerloomError(f"Fabric {self.fabric.name} is spread over {self.fabric.chips} chips; a board has one")
         m = Module()
         m.submodules.port = port = Port(self.depth, self.timeout)
-        m.submodules.chip = chip = ResetInserter(port.restart)(self.chip)
+        m.submodules.chip = chip = ResetInserter(port.restart)(Chip(self.fabric, self.contents))
         wiring.connect(m, wiring.flipped(self.rx), port.rx)
         wiring.connect(m, port.tx, wiring.flipped(self.tx))
         wiring.connect(m, port.o, chip.i)
         wiring.connect(m, chip.o, port.i)
         return m
+
+
+def fingerprint(fabric: Fabric, contents: Contents = EMPTY, depth: int = DEPTH, timeout: int = TIMEOUT) -> str:
+    """Equal for boards that elaborate to the same hardware, and found without making one."""
+    digest = hashlib.sha256(b"".join(Path(part.__file__).read_bytes() for part in (frame, port_model))).hexdigest()
+    return f"board {digest} {depth} {timeout} {chip_fingerprint(fabric, contents)}"
 
 
 class UartBoard(wiring.Component):
@@ -76,7 +77,8 @@ class UartBoard(wiring.Component):
     rx, tx : pins
     """
 
-    def __init__(self, fabric: Fabric, divisor: int, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+    def __init__(self, fabric: Fabric, divisor: int, depth: int = DEPTH, timeout: int = TIMEOUT,
+                 contents: Contents = EMPTY):
         self.divisor, self.board = divisor, ByteBoard(fabric, depth, timeout, contents)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
 
@@ -101,7 +103,8 @@ class FifoBoard(wiring.Component):
         As for :class:`~aerloom.hdl.parallel.ParallelFifo`, whose pins this has.
     """
 
-    def __init__(self, fabric: Fabric, strobe: int, depth: int = 256, timeout: int = 1 << 20, contents: Contents = EMPTY):
+    def __init__(self, fabric: Fabric, strobe: int, depth: int = DEPTH, timeout: int = TIMEOUT,
+                 contents: Contents = EMPTY):
         self.fifo, self.board = ParallelFifo(strobe), ByteBoard(fabric, depth, timeout, contents)
         super().__init__({name: pin for name, pin in self.fifo.signature.members.items() if name not in ("i", "o")})
 
@@ -132,18 +135,17 @@ class WiredBoard(wiring.Component):
     """
 
     def __init__(self, fabric: Fabric, divisor: int, timeout: int, contents: Contents = EMPTY):
-        self.board, self.divisor = ByteBoard(fabric, timeout=timeout, contents=contents), divisor
+        self.fabric, self.divisor, self.timeout, self.contents = fabric, divisor, timeout, contents
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES), "wires": In(stream.Signature(1))})
 
     @property
     def fingerprint(self):
         """Equal for boards that elaborate to the same hardware."""
-        self.board._MustUse__used = True  # as in the board's own
-        return f"wired {self.divisor} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()} {self.board.fingerprint}"
+        return f"wired {self.divisor} {fingerprint(self.fabric, self.contents, timeout=self.timeout)}"
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.board = board = self.board
+        m.submodules.board = board = ByteBoard(self.fabric, timeout=self.timeout, contents=self.contents)
         m.submodules.uart = uart = Uart(self.divisor)
         m.submodules.adapter = adapter = Uart(self.divisor)
         wires = Signal()

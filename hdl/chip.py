@@ -19,7 +19,9 @@ from .shapes import PACKET_LAYOUT, PACKETS
 from .stream import Buffer, Merge
 from .table import Loader
 
-__all__ = ["Chip"]
+__all__ = ["Chip", "fingerprint"]
+
+MODELS = (contents, encode, fabric, record, words)  # modules that the hardware is made by, beside those of its folder
 
 
 class Chip(wiring.Component):
@@ -44,11 +46,8 @@ class Chip(wiring.Component):
 
     @property
     def fingerprint(self) -> str:
-        """Equal for chips that elaborate to the same hardware, and found without elaborating them."""
-        models = (Path(m.__file__) for m in (contents, encode, fabric, record, words))
-        sources = [*sorted(Path(__file__).parent.glob("*.py")), *models]
-        digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
-        return f"{digest.hexdigest()} {self.fabric} amaranth {metadata.version('amaranth')} {self.contents.digest}"
+        """See :func:`fingerprint`."""
+        return fingerprint(self.fabric, self.contents)
 
     def elaborate(self, platform):
         m = Module()
@@ -65,6 +64,13 @@ class Chip(wiring.Component):
         ]
         pass_down(m, self.fabric, 0, machine, self)
         return m
+
+
+def fingerprint(fabric: Fabric, contents: Contents = EMPTY) -> str:
+    """Equal for chips that elaborate to the same hardware, and found without making one."""
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), *(Path(m.__file__) for m in MODELS)]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+    return f"{digest.hexdigest()} {fabric} amaranth {metadata.version('amaranth')} {contents.digest}"
 
 
 class Machine(wiring.Component):

@@ -30,7 +30,7 @@ def design(dut: wiring.Component) -> str:
 def identity(dut: wiring.Component) -> str:
     """What a simulator of the component is recognised by: its RTLIL, or a ``fingerprint`` that is quicker to get."""
     if fingerprint := getattr(dut, "fingerprint", None):
-        dut._MustUse__used = True  # Amaranth warns of components that nobody elaborates; this one may not have to be
+        dut._MustUse__used = True  # it may never be elaborated, which Amaranth would warn of
         return str(fingerprint)
     return design(dut)
 

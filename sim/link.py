@@ -1,3 +1,5 @@
+# amaranth: UnusedElaboratable=no
+# (a chip stays unused where the engine for it is unknown, or cannot run here)
 """A link to a chip that is being simulated."""
 
 from __future__ import annotations

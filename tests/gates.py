@@ -48,7 +48,6 @@ class Gates(Engine):
 
     def __init__(self, dut: wiring.Component, netlist: Mapping[str, Any], **options: Any) -> None:
         super().__init__(dut, **options)
-        dut._MustUse__used = True  # only its ports are of interest
         self._traffic = Traffic([p.name for p in self.inputs], [p.name for p in self.outputs], counted=self.counted,
                                 stall=self.stall, seed=self.seed, budget=self.budget)
         self._program = Program(netlist)

@@ -6,6 +6,7 @@ import os
 import select
 import threading
 import tty
+from contextlib import suppress
 from pathlib import Path
 
 from lines import Faults
@@ -50,7 +51,8 @@ class Relay:
 
     def _run(self) -> None:
         while not self._ends.is_set():
-            select.select([fd for fd in (self._board, self._host) if fd >= 0], [], [], 0.01)
+            with suppress(OSError):  # unplugged meanwhile
+                select.select([fd for fd in (self._board, self._host) if fd >= 0], [], [], 0.01)
             with self._lock:
                 if self._host >= 0:
                     self._pass(self._host, self._board, self.there)

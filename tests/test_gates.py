@@ -1,3 +1,5 @@
+# amaranth: UnusedElaboratable=no
+# (netlists take the place of components)
 """Netlists: what synthesis, and place and route, make of a chip computes what golden does, bit for bit.
 
 The cells are simulated by Yosys' own models; for blocks of RAM and multipliers of ECP5 and Gowin, which it has none for, by

@@ -22,6 +22,7 @@ from aerloom.host.link import KIND_SHIFT, REPLIES
 from aerloom.models import golden
 from aerloom.models.fabric import Kind
 from aerloom.models.place import Placement
+from aerloom.sim.build import design
 from aerloom.sim.engine import open_engine
 from aerloom.sim.link import SimLink
 from tests.wrap import Plain, packet, talk
@@ -152,7 +153,7 @@ def test_more_chips(cores: int, chips_: int) -> None:
 
 def test_a_board_has_one_chip() -> None:
     with pytest.raises(AerloomError, match="spread over 2 chips; a board has one"):
-        ByteBoard(TWO)
+        design(ByteBoard(TWO))
 
 
 @pytest.mark.parametrize("change, says", [

@@ -1,3 +1,5 @@
+# amaranth: UnusedElaboratable=no
+# (components that are built to see them refuse)
 """Bytes over two wires, and over a bus: the components against lines that do what lines do."""
 
 import numpy as np

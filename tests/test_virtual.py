@@ -19,7 +19,7 @@ from lines import Faults, bad, values
 from relay import Relay
 
 from aerloom import AerloomError, Device, Fabric, Input, Network, Population, Projection, quantize, zoo
-from aerloom.boards.top import Top
+from aerloom.boards.top import Top, divisor
 from aerloom.host.serial import connect, virtual
 from aerloom.models import golden
 from aerloom.models.fabric import Kind, Space
@@ -246,7 +246,7 @@ def test_the_top_fits_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = boards.ICEBreakerPlatform().build(Top(TINY, 12e6, 1e6), do_build=False)
     assert "set_io tx_0__io 9" in plan.files["top.pcf"] or "uart_0__tx" in plan.files["top.pcf"]
     with pytest.raises(ValueError, match=r"5e\+06 baud cannot be made of 1.2e\+07 Hz: a bit takes 2.4 clocks"):
-        Top(TINY, 12e6, 5e6)
+        divisor(12e6, 5e6)
 
 
 def test_a_board_by_name() -> None:
