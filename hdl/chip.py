@@ -8,7 +8,7 @@ from amaranth.hdl import Const, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..models import contents, encode, fabric, record, words
+from ..models import contents, encode, fabric, record, tree, words
 from ..models.contents import EMPTY, Contents
 from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, COUNTER_BITS, Fabric, Kind, Space, Start
 from .cluster import Cluster, pass_down, ways_down
@@ -21,7 +21,7 @@ from .table import Loader
 
 __all__ = ["Chip", "fingerprint"]
 
-MODELS = (contents, encode, fabric, record, words)  # modules that the hardware is made by, beside those of its folder
+MODELS = (contents, encode, fabric, record, tree, words)  # modules that the hardware is made by, beside those of its folder
 
 
 class Chip(wiring.Component):

@@ -14,18 +14,16 @@ from functools import cached_property
 
 from .errors import AerloomError
 from .record import CHUNK, Field, Record, bits_for
+from .tree import Router, binary_tree, subtrees
 from .words import AXES, CHIP, CHIP_COUNTERS, CORE_COUNTERS, COUNTER_BITS, INDEX_BITS, PACKET, SPACE, Kind, Space, Start
 
 __all__ = [
     "AXES", "CHIP", "CHIP_COUNTERS", "CHUNK", "CORE_COUNTERS", "COUNTER_BITS", "INDEX_BITS", "PACKET", "PRESETS", "SPACE",
-    "Branch", "Fabric", "Field", "Kind", "Record", "Router", "Space", "Start", "bits_for", "route_record",
+    "Fabric", "Field", "Kind", "Record", "Space", "Start", "bits_for", "route_record",
 ]
 
 LONGEST_WORD = 256  # chunks in a word of memory that the loader counts
 SHORTEST_COUNT = 9  # bits of a count of spikes in the answer of a readout
-
-
-# --- sizes ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -323,32 +321,14 @@ class Fabric:
 
     def tree(self) -> list[Router]:
         """The routers between the host (up) and the cores of all chips, root first; router ``n`` is node ``cores + n``."""
-        routers: list[Router] = []
-
-        def grow(first: int, last: int) -> None:
-            node = self.cores + len(routers)
-            routers.append(Router(node, ()))
-            branches = []
-            middle = (first + last + 1) // 2
-            for a, b in [(first, middle), (middle, last)] if last - first > 1 else [(first, last)]:
-                below = self.cores + len(routers)
-                if b - a > 1:
-                    grow(a, b)
-                branches.append(Branch((a, b), (below, self.cores + len(routers))))
-            routers[node - self.cores] = Router(node, tuple(branches))
-
-        grow(0, self.cores)
-        return routers
+        return binary_tree(self.cores)
 
     # chips
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
         """The cores of each chip: a subtree, as a half-open range."""
-        spans = [(0, self.cores)]
-        while len(spans) < self.chips:
-            spans = [half for a, b in spans for half in ((a, (a + b + 1) // 2), ((a + b + 1) // 2, b))]
-        return spans
+        return subtrees(self.cores, self.chips)
 
     def chip(self, core: int) -> int:
         """The chip that has a core. A router is in the chip of the first core below it."""
@@ -372,44 +352,6 @@ class Fabric:
             return PRESETS[name]
         except KeyError:
             raise AerloomError(f"no Fabric is called {name!r}; there are {', '.join(PRESETS)}") from None
-
-
-@dataclass(frozen=True)
-class Branch:
-    """What is behind a router's port: cores and routers, as half-open ranges of nodes."""
-
-    cores: tuple[int, int]
-    routers: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Router:
-    """A router of the tree. Port 0 leads up to the host, port ``1 + n`` to branch ``n``."""
-
-    node: int
-    branches: tuple[Branch, ...]
-
-    @property
-    def cores(self) -> tuple[int, int]:
-        """The cores below it, as a half-open range."""
-        return self.branches[0].cores[0], self.branches[-1].cores[1]
-
-    @property
-    def ports(self) -> int:
-        """Ports, without the one to the router's own table."""
-        return 1 + len(self.branches)
-
-    def leaf(self, port: int) -> bool:
-        """Whether a port leads to a core."""
-        first, last = self.branches[port - 1].cores if port else (0, 0)
-        return last - first == 1
-
-    def port(self, core: int | None) -> int:
-        """The port that leads to ``core`` (None: the host)."""
-        for n, branch in enumerate(self.branches):
-            if core is not None and branch.cores[0] <= core < branch.cores[1]:
-                return 1 + n
-        return 0
 
 
 def route_record(ports: int) -> Record:
