@@ -94,11 +94,10 @@ def compare(device: Device, spikes: Array, labels: Array | None = None, *, exact
         answer.adding += counters["adding_cycles"]
         answer.operations += counters["synaptic_operations"]
         answer.saturations += counters["saturations"]
-        votes = run.spikes[output][0].sum(axis=0) if network.population[output].spiking else membranes[output]
-        guesses.append(int(votes.argmax()))
+        guesses.append(int(golden.answers(network, run.spikes[output], membranes[output][None])[0]))
         if n == 0:
             first, when = {name: a[0] for name, a in run.spikes.items()}, run.cycles[0]
-    used = len({part.core for part in placement.parts if part.core is not None}) if placement else 1
+    used = len({part.core for part in placement.parts if part.core is not None})
     answer.core_cycles = answer.cycles * used
     answer.spikes.update({name: int(a.sum()) for name, a in trace.spikes.items()})
     if labels is not None:

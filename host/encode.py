@@ -73,10 +73,8 @@ def direct(network: Network, values: ArrayLike, *, population: str | None = None
     network, integers on the membrane's scale for a quantised one. Returns a copy of the network; of the first population
     by default.
     """
-    name = population or network.populations[0].name
-    if name not in network.population:
-        raise AerloomError(f"{name!r} is not a population; there are {', '.join(network.population)}")
-    chosen = network.population[name]
+    chosen = network.find(population or network.populations[0].name)
+    name = chosen.name
     current = np.asarray(values).reshape(-1)
     if current.size != chosen.size or not np.all(np.isfinite(current)):
         raise AerloomError(f"{name}: direct coding takes {chosen.size} finite values, not {current.size}")

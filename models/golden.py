@@ -377,9 +377,14 @@ def _check_input(i: Input, a: Array) -> Array:
 
 
 def classes(network: Network, trace: Trace) -> NDArray[np.int64]:
-    """The class of each sample: the neuron of the first output with most spikes or, for a readout, the largest membrane
-    at the end; the first of equals."""
+    """The class of each sample of a run, ``(batch,)``; see :func:`answers`."""
     output = network.outputs[0]
-    if network.population[output].spiking:
-        return np.asarray(trace.spikes[output].sum(axis=1, dtype=np.int64).argmax(axis=1))
-    return np.asarray(trace.state[output].v.argmax(axis=1))
+    return answers(network, trace.spikes[output], trace.state[output].v)
+
+
+def answers(network: Network, spikes: Array, membranes: Array) -> NDArray[np.int64]:
+    """The class of each sample ``(batch,)``: the neuron of the first output with most spikes or, for a readout, the largest
+    membrane at the end; the first of equals. Of the output's ``spikes`` ``(batch, steps, neurons)`` and last ``membranes``
+    ``(batch, neurons)``."""
+    spiking = network.population[network.outputs[0]].spiking
+    return np.asarray((spikes.sum(axis=1, dtype=np.int64) if spiking else membranes).argmax(axis=1))

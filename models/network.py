@@ -294,6 +294,12 @@ class Network:
         """Populations by name."""
         return {p.name: p for p in self.populations}
 
+    def find(self, name: str) -> Population:
+        """The population called ``name``; raises :class:`AerloomError` naming those there are."""
+        if name not in self.population:
+            raise AerloomError(f"{name!r} is not a population; there are {', '.join(self.population)}")
+        return self.population[name]
+
     @cached_property
     def sources(self) -> dict[str, Input | Population]:
         """Everything that sends spikes, by name: inputs first."""

@@ -194,11 +194,11 @@ def test_garbage_for_planes_changes_nothing(chips: Callable[..., Device]) -> Non
     code = placement.parts[0].code
     garbage = [packet(Kind.SPIKE, 0, int(code.index(*map(np.array, where)))) for where in
                ((0, 0, 3), (4, 6, 0), (0, 7, 3), (5, 0, 0), (7, 7, 3), (100, 0, 0))]
-    words = device._encode(golden.check_spikes(network, spikes))
+    words = device._loaded().encode(golden.check_spikes(network, spikes))
     mixed = np.insert(words, [0, 0, 3, 3, 5, 9], np.array(garbage, np.uint32))
     link = device._link
     device._start(4)
-    run = device._decode(link.exchange(mixed.astype(np.uint32), 4), 1, 4)
+    run = device._loaded().decode(link.exchange(mixed.astype(np.uint32), 4), 1, 4)
     np.testing.assert_array_equal(run.spikes["p"], expected["p"])
     assert device.counters()["strays"] == len(garbage)
 
@@ -247,10 +247,10 @@ def test_raw_garbage_is_counted_and_changes_nothing(chips: Callable[..., Device]
     ]
     link = device._link
     device._start(8)
-    words = device._encode(golden.check_spikes(network, spikes))
+    words = device._loaded().encode(golden.check_spikes(network, spikes))
     r = np.random.default_rng(6)
     mixed = np.insert(words, r.integers(0, len(words), len(garbage)), np.array(garbage, np.uint32))
-    run = device._decode(link.exchange(mixed.astype(np.uint32), 2 * 8), 1, 8)
+    run = device._loaded().decode(link.exchange(mixed.astype(np.uint32), 2 * 8), 1, 8)
     for name in ("hidden", "out"):
         np.testing.assert_array_equal(run.spikes[name], expected[name])
     # a neuron beyond the end is counted by the core, the others at the entrance

@@ -10,6 +10,7 @@ from test_chip import ROOMY, TINY, dense, planes
 
 from aerloom import AerloomError, Fabric, Network, connect
 from aerloom.host.link import Words
+from aerloom.host.loaded import Loaded
 from aerloom.models import golden
 from aerloom.models.contents import EMPTY, NOTHING, baked, contents
 from aerloom.models.fabric import CHIP, Kind, Space
@@ -65,9 +66,9 @@ def test_a_baked_chip_needs_no_start_either() -> None:
     network = dense(5)
     placement = place(network, TINY)
     with connect("sim", TINY, engine="amaranth", contents=baked(placement, steps=STEPS)) as device:
-        device.placement, device._watched = placement, network.outputs  # sends nothing
-        words = device._encode(golden.check_spikes(network, spikes(network)))
-        run = device._decode(device._link.exchange(words, 2 * STEPS), 2, STEPS)
+        device._inside = Loaded(placement)  # sends nothing
+        words = device._loaded().encode(golden.check_spikes(network, spikes(network)))
+        run = device._loaded().decode(device._link.exchange(words, 2 * STEPS), 2, STEPS)
         np.testing.assert_array_equal(run.spikes["out"], golden.run(network, spikes(network)).spikes["out"])
 
 

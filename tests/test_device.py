@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aerloom import AerloomError, Device, Fabric, Input, Network, Population, Projection, connect
-from aerloom.host.device import unwrap
+from aerloom.host.loaded import unwrap
 from aerloom.models import golden
 from aerloom.models.fabric import Kind
 from aerloom.models.place import packet

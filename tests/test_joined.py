@@ -130,7 +130,7 @@ def test_two_chips_start_afresh_together() -> None:
         for seed in range(4):
             check(both, dense(seed), {"in": (r.random((2, 9, 20)) < 0.4).astype(np.uint8)})
         assert {part.core for part in both.load(net, watch=["hidden", "out"]).parts} == {None, 0, 1}
-        words = both._encode(golden.check_spikes(net, spikes))
+        words = both._loaded().encode(golden.check_spikes(net, spikes))
         for n in range(30):
             for _ in range(1 + n % 3):
                 both._start(6)

@@ -135,12 +135,12 @@ def test_garbage_of_every_kind_is_counted_and_changes_nothing(chips: Callable[..
     expected = golden.run(network, spikes)
     device.load(network, watch=["hidden", "out"])
     device._start(20)
-    words = device._encode(golden.check_spikes(network, spikes))
+    words = device._loaded().encode(golden.check_spikes(network, spikes))
     bad = garbage(r, TINY, [20], count)
     assert set(bad >> 29) == set(range(8))
     order = np.sort(r.integers(0, len(words) + 1, count + 1))
     mixed = np.insert(np.insert(words, order[:-1], bad), 0, nowhere(r, TINY, 200))
-    run = device._decode(device._link.exchange(mixed.astype(np.uint32), 2 * 80), 4, 20)
+    run = device._loaded().decode(device._link.exchange(mixed.astype(np.uint32), 2 * 80), 4, 20)
     device._expect(80)
     for name in ("hidden", "out"):
         np.testing.assert_array_equal(run.spikes[name], expected.spikes[name])
@@ -165,7 +165,7 @@ def test_a_reset_in_mid_step_recovers(chips: Callable[..., Device], breaks: int)
         device.load(net, watch=["hidden", "out"])
         for _ in range(1 + n % 3):
             device._start(6)
-            words = device._encode(golden.check_spikes(net, spikes))
+            words = device._loaded().encode(golden.check_spikes(net, spikes))
             device._link.exchange(words[: r.integers(1, len(words) + 1)], 0)
         run = device.run(spikes)
         for name in ("hidden", "out"):

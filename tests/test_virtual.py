@@ -180,7 +180,7 @@ def test_a_break_in_mid_answer_is_forgotten_by_the_next_host(board: str) -> None
     device = Device(link)
     device.load(net, watch=list(net.population))
     device._start(10)
-    link._end.send(device._encode({"in": spikes(20).reshape(20, 10, 30)}))
+    link._end.send(device._loaded().encode({"in": spikes(20).reshape(20, 10, 30)}))
     link._line.write(link._end.frames())  # and answers come that nobody reads
     link.close()
     with Device(connect(TINY, board)) as device:

@@ -54,10 +54,9 @@ def run(
     watched = list(watch or integer.outputs)
     answer: dict[str, Any] = {"samples": batch, "steps": steps, "output": str(output)}
     if on == "golden":
+        names = [integer.find(name).name for name in watched]
         trace = golden.run(integer, sent)
-        if unknown := set(watched) - set(integer.population):
-            raise AerloomError(f"{sorted(unknown)[0]!r} is not a population")
-        out = {name: trace.spikes[name] for name in watched}
+        out = {name: trace.spikes[name] for name in names}
         answer["synaptic_operations"] = trace.synaptic_operations
     else:
         with connect(on, fabric) as device:
