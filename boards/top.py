@@ -26,7 +26,7 @@ def divisor(clock: float, baud: float) -> int:
     return clocks
 
 
-class Top(Elaboratable):  # type: ignore[misc]
+class Top(Elaboratable):
     """A :class:`~aerloom.hdl.board.UartBoard` on a platform of amaranth-boards that has a resource ``uart``.
 
     Its logic is what the virtual board simulates; what is here alone are pins, clock and reset.

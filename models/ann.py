@@ -37,7 +37,7 @@ def graph(model: Any, example_shape: Sequence[int]) -> Graph:
     if not isinstance(model, torch.nn.Module):
         raise AerloomError(f"a PyTorch model must be a torch.nn.Module, not {type(model).__name__}; load weights into one")
 
-    class Tracer(fx.Tracer):  # type: ignore[misc]
+    class Tracer(fx.Tracer):
         def is_leaf_module(self, m: Any, name: str) -> bool:
             return super().is_leaf_module(m, name) or _quantised(m)
 

@@ -135,7 +135,7 @@ class Build:
             raise AerloomError(f"{self.graph.nodes[name]}: its shape is not in the file and does not follow from it")
         return shape
 
-    def _fold(self, source: str, way: list[str]) -> Synapses:
+    def _fold(self, source: str, way: list[str], target: str) -> Projection:
         out = Synapses(self._shape(source))
         shape = out.shape
         for name in way:
@@ -144,10 +144,10 @@ class Build:
                 out.steps += self._steps(node)
             out.add(node, shape)
             shape = node.shape(shape) or shape
-        out.finish()
+        weights = out.finish()
         for name, text in (out.notes or {}).items():
             self._find(name, "folded", text)
-        return out
+        return Projection(source, target, weights, out.steps, out.window, out.pool)
 
     def _steps(self, node: Node) -> int:
         delay = node.fields["delay"].reshape(-1)
@@ -194,16 +194,15 @@ class Build:
             raise AerloomError(f"{node}: its rule is refused")
         else:
             neuron, shape = self.rules[name], self._shape(name)
-        folded = [(source, way, self._fold(source, way)) for source, way in sources]
+        folded = [(way, self._fold(source, way, name)) for source, way in sources]
         size = math.prod(shape)
-        for _, way, synapses in folded:
-            targets = Projection("", "", synapses.weights, 0, synapses.window, synapses.pool).shape[0]  # type: ignore[arg-type]
-            if targets != size:
-                raise AerloomError(f"{node}: {targets} numbers arrive from {way[-1] if way else 'its source'}, "
+        for way, q in folded:
+            if q.shape[0] != size:
+                raise AerloomError(f"{node}: {q.shape[0]} numbers arrive from {way[-1] if way else 'its source'}, "
                                    f"but it has {size} neurons {shape}")
         fields = {k: _flat(node, k, v, shape) for k, v in neuron.population.items()}
         gain = _flat(node, "r", neuron.gain, shape)
-        if any(s.window is not None for _, _, s in folded) and per_channel(gain, shape) is None:
+        if any(q.window is not None for _, q in folded) and per_channel(gain, shape) is None:
             fields, gain = _scaled(fields, 1 / gain), 1.0  # shared weights cannot take it; the membrane's unit can
         bias = self._bias(name)
         if bias is not None:
@@ -217,13 +216,12 @@ class Build:
             late = [Projection(ONE, name, np.array(weights), steps)]
         population = Population(name, shape, **{k: _numpy(v) for k, v in fields.items()})
         projections = late
-        for source, way, s in folded:
-            assert s.weights is not None
-            weights = s.weights if np.all(gain == 1) else _times(s.weights, np.broadcast_to(gain, size), s.window, shape)
-            delay = s.steps + (self.semantics.spike_delay if name not in self.readouts else 0)
-            projections.append(Projection(source, name, _numpy(weights), delay, s.window, s.pool))
+        for way, q in folded:
+            weights = q.weights if np.all(gain == 1) else _times(q.weights, np.broadcast_to(gain, size), q.window, shape)
+            delay = q.delay + (self.semantics.spike_delay if name not in self.readouts else 0)
+            projections.append(dataclasses.replace(q, weights=_numpy(weights), delay=delay))
             for n in way:
-                self._find(n, "folded", _folded(self.graph.nodes[n], source, name))
+                self._find(n, "folded", _folded(self.graph.nodes[n], q.source, name))
         if name in self.targets:
             self._find(name, "taken", taken(population))
             self.notes += neuron.said

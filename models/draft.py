@@ -56,11 +56,12 @@ class Draft:
     def _shape(node: Node, shapes: Sequence[Shape | None]) -> Shape | None:
         if node.kind == "Input":
             return tuple(node.fields["shape"])
-        if None in shapes or not shapes:
+        known = [shape for shape in shapes if shape is not None]
+        if len(known) < len(shapes) or not known:
             return None
-        shape: Shape = shapes[0]  # type: ignore[assignment]
-        if len(set(shapes)) > 1:
-            raise AerloomError(f"{' and '.join(map(str, shapes))} cannot be added; only equal shapes can")
+        shape = known[0]
+        if len(set(known)) > 1:
+            raise AerloomError(f"{' and '.join(map(str, known))} cannot be added; only equal shapes can")
         if node.kind in DENSE and shape != node.weights.shape[1:]:
             raise AerloomError(f"it takes {node.weights.shape[1]} numbers, but {shape} arrive; flatten before it")
         if node.kind.startswith("Conv") and node.weights.shape[1] * node.fields["groups"] != shape[0]:

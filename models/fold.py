@@ -88,18 +88,19 @@ class Synapses:
         self.notes = (self.notes or {}) | {
             node.name: f"multiplied out with the layers before it: {targets} × {sources} dense weights, exact"}
 
-    def finish(self) -> None:
-        """Give a path without weights its own: one to one, or a convolution with equal weights for a pooling."""
+    def finish(self) -> Array:
+        """The weights; a path without any gets one to one, or a convolution with equal weights for a pooling."""
         if self.weights is not None:
-            return
+            return self.weights
         if self.pool is None:
             self.weights = np.array(np.broadcast_to(np.asarray(self.scale, float), math.prod(self.shape)))
-            return
+            return self.weights
         channels = per_channel(self.scale, (self.pool.shape[0], *self.pool.size))
         if channels is None:
             raise AerloomError("numbers of one channel are scaled differently after pooling; scale before the neurons")
         self.weights = np.array(np.broadcast_to(channels[:, None, None, None], (len(channels), 1, *self.pool.kernel)))
         self.window, self.pool = self.pool, None
+        return self.weights
 
 
 def apply(node: Node, x: Array, shape: Shape) -> Array:

@@ -54,12 +54,11 @@ class Rule:
         self.population, self.largest = population, largest
         p = population
         self.integer = network.is_integer
+        low, high = network.state_range if self.integer else (-np.inf, np.inf)
         if self.integer:
-            low, high = network.state_range
             widest = max(-low * DECAY_ONE, (largest << p.shift) - 3 * low * p.max_spikes)
             self.dtype = np.dtype(np.int32 if widest < 2**31 else np.int64)
         else:
-            low, high = -np.inf, np.inf  # type: ignore[assignment]
             self.dtype = np.dtype(np.float32)
 
         def cast(value: Any) -> Any:
@@ -138,20 +137,21 @@ def fire(state: State, drive: Array, rule: Rule, out: Array, clips: bool = True)
         if rule.integer:
             clipped = clip(state.i, ~rule.max_i, rule.max_i)
         drive = state.i + rule.bias if rule.bias_late else state.i
-    before, after = state.v.copy() if p.refractory else None, state.after
+    before = state.v.copy() if p.refractory else None
+    after: Any = state.after  # there where it is asked for below: see Rule.rest
     v = state.v = rule.decay(state.v, rule.decay_v)
     v += drive
     if p.reset_delay and p.reset == "subtract":
-        v -= rule.reset_by * after.astype(rule.dtype)  # type: ignore[union-attr]
+        v -= rule.reset_by * after.astype(rule.dtype)
     if clips:
         over = clip(v, rule.min_v, rule.max_v)
         if before is not None:  # a held membrane is not updated, so it cannot be clipped
             over &= after == 0
         state.clipped += int(np.count_nonzero(clipped | over))
     if p.reset_delay and p.reset == "value":
-        np.copyto(v, rule.reset_to, where=after > 0)  # type: ignore[operator]
+        np.copyto(v, rule.reset_to, where=after > 0)
     if before is not None:
-        np.copyto(v, before, where=after > 0)  # type: ignore[operator]
+        np.copyto(v, before, where=after > 0)
 
     if not p.spiking:
         return
@@ -161,7 +161,7 @@ def fire(state: State, drive: Array, rule: Rule, out: Array, clips: bool = True)
         compare = np.greater if p.strict else np.greater_equal
         compare(v, rule.threshold, out=out.view(bool))
     if before is not None:
-        out[after > 0] = 0  # type: ignore[operator]
+        out[after > 0] = 0
 
     if p.reset_delay:
         state.after = out
@@ -172,7 +172,7 @@ def fire(state: State, drive: Array, rule: Rule, out: Array, clips: bool = True)
     else:
         np.subtract(v, rule.reset_by, out=v, where=out.view(bool))
     if p.refractory:
-        state.after = np.where(out, p.refractory, np.maximum(after - 1, 0))  # type: ignore[operator]
+        state.after = np.where(out, p.refractory, np.maximum(after - 1, 0))
 
 
 def clip(x: Array, low: Any, high: Any) -> Array:

@@ -177,7 +177,8 @@ def planes(shape: Shape) -> tuple[int, int, int]:
     if len(shape) > 3:
         raise AerloomError(f"layers have at most (channels, y, x), not {shape}")
     c, *rest = shape
-    return (c, 1, *rest) if len(rest) == 1 else (c, *(rest or (1, 1)))  # type: ignore[return-value]
+    y, x = [1, 1, *rest][-2:]
+    return c, y, x
 
 
 @dataclass

@@ -18,6 +18,7 @@ import io
 import json
 import math
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -375,10 +376,8 @@ class Network:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to ``path`` (a NumPy archive without pickles); all of it or nothing."""
         header, arrays = self._flatten()
-        buffer = io.BytesIO()
         text = json.dumps({"aerloom": FORMAT, **header}).encode()
-        np.savez_compressed(buffer, network=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
-        write_whole(path, buffer.getvalue())
+        write_arrays(path, {"network": np.frombuffer(text, np.uint8), **arrays})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
@@ -404,6 +403,16 @@ class Network:
             raise AerloomError(f"{path}: {e}") from None
         except Exception as e:  # zipfile, zlib, json and NumPy raise whatever the damage leads to
             raise AerloomError(f"{path}: not an aerloom network, or damaged ({type(e).__name__}: {e})") from None
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a NumPy archive without pickles, for :func:`numpy.load`; all of it or nothing, and under any names."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    write_whole(path, buffer.getvalue())
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:

@@ -129,8 +129,9 @@ class _Reader:
             raise AerloomError(f"{node.input[place]!r} is computed; only constants in the file can be there")
         return self.constants[node.input[place]]
 
-    def _weights(self, node: Any) -> Array:
-        w = self._value(node, 1)
+    def _weights(self, node: Any, place: int = 1) -> Array:
+        """A constant input that has to be there."""
+        w = self._value(node, place)
         if w is None:
             raise AerloomError("it has no weights; the file is incomplete")
         return w
@@ -204,8 +205,8 @@ class _Reader:
     def _BatchNormalization(self, name: str, node: Any, a: dict[str, Any]) -> str:
         if a.get("training_mode"):
             raise AerloomError("it is in training mode; export the model in evaluation mode")
-        gain, bias, mean, var = (self._value(node, n) for n in range(1, 5))
-        return self.draft.norm(name, self._x(node), mean, var, gain, bias, a.get("epsilon", 1e-5))  # type: ignore[arg-type]
+        gain, bias, mean, var = (self._weights(node, n) for n in range(1, 5))
+        return self.draft.norm(name, self._x(node), mean, var, gain, bias, a.get("epsilon", 1e-5))
 
     def _Relu(self, name: str, node: Any, a: dict[str, Any]) -> str:
         return self.draft.relu(name, self._x(node))

@@ -60,7 +60,7 @@ def modelled(netlist: dict[str, Any], family: Family, folder: Path) -> dict[str,
         "techmap", "simplemap", "opt -fast", "dfflegalize -cell $_DFF_P_ 01", "clean -purge", "write_json gates.json")))
     tools.run("yosys", ["-q", "models.ys"], folder)
     gates: dict[str, Any] = json.loads((folder / "gates.json").read_text())
-    return gates["modules"]["top"]  # type: ignore[no-any-return]
+    return gates["modules"]["top"]
 
 
 def routed(board: Board, folder: Path) -> dict[str, Any]:

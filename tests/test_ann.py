@@ -67,7 +67,7 @@ def test_graph_computes_what_torch_does(name: str) -> None:
 def test_functions_branches_and_levels() -> None:
     torch = pytest.importorskip("torch")
 
-    class Levels(torch.nn.Module):  # type: ignore[misc]
+    class Levels(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.thresh, self.L = torch.nn.Parameter(torch.tensor(1.5)), 8
@@ -75,7 +75,7 @@ def test_functions_branches_and_levels() -> None:
         def forward(self, x: Any) -> Any:
             return torch.floor(torch.clamp(x / self.thresh, 0, 1) * self.L + 0.5) / self.L * self.thresh
 
-    class Net(torch.nn.Module):  # type: ignore[misc]
+    class Net(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.first, self.second = torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.Conv2d(3, 3, 3, padding=1)
@@ -99,7 +99,7 @@ def test_functions_branches_and_levels() -> None:
 def test_mean_of_the_planes() -> None:
     torch = pytest.importorskip("torch")
 
-    class Net(torch.nn.Module):  # type: ignore[misc]
+    class Net(torch.nn.Module):
         def forward(self, x: Any) -> Any:
             return torch.relu(x).mean((2, 3)) + x.relu().mean(dim=[-1, -2], keepdim=True).flatten(1)
 
@@ -143,11 +143,11 @@ def test_refuses_by_name(message: str) -> None:
 def test_refuses_what_is_no_module_or_cannot_be_traced() -> None:
     torch = pytest.importorskip("torch")
 
-    class Depends(torch.nn.Module):  # type: ignore[misc]
+    class Depends(torch.nn.Module):
         def forward(self, x: Any) -> Any:
             return x if x.sum() > 0 else -x
 
-    class Strange(torch.nn.Module):  # type: ignore[misc]
+    class Strange(torch.nn.Module):
         def forward(self, x: Any) -> Any:
             return torch.fft.fft(x + x) * 2
 

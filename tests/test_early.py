@@ -101,4 +101,4 @@ def test_words_for_what_cannot_be() -> None:
         Exit(readout(3, reset="none"), 5)
     for when in (0, "soon", True, 1.5):
         with pytest.raises(AerloomError, match="a sample is left when it is 'decided'"):
-            Exit(readout(3), 5, when)  # type: ignore[arg-type]
+            Exit(readout(3), 5, when)

@@ -1,5 +1,7 @@
 """Encoders."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,6 @@ def test_direct_is_a_current_in_every_step() -> None:
     (lambda: encode.encode("morse", [[0.5]], 3), "no encoder 'morse'; there are rate, lfsr, latency"),
     (lambda: encode.delta(np.zeros((2, 3))), r"delta takes values \(batch, steps, n\)"),
 ])
-def test_refuses(call: object, says: str) -> None:
+def test_refuses(call: Callable[[], object], says: str) -> None:
     with pytest.raises(AerloomError, match=says):
-        call()  # type: ignore[operator]
+        call()

@@ -1,11 +1,12 @@
 """The floorplan: what it says of memories is the placement's, and its cycles are those the lanes add in on a chip."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aerloom import Fabric, Input, Network, Population, Projection, place, quantize, zoo
+from aerloom import Device, Fabric, Input, Network, Population, Projection, place, quantize, zoo
 from aerloom.host import picture
 from aerloom.models import golden
 from aerloom.models.floor import loads
@@ -25,12 +26,12 @@ def convolutional(r: np.random.Generator) -> Network:
 
 @pytest.mark.parametrize("name", ["digits", "convolutional"])
 @pytest.mark.parametrize("cores", [1, 2])
-def test_cycles_are_those_of_the_chip(chips: object, name: str, cores: int) -> None:
+def test_cycles_are_those_of_the_chip(chips: Callable[..., Device], name: str, cores: int) -> None:
     r = np.random.default_rng(0)
     net = quantize(zoo("digits"), 8).network if name == "digits" else convolutional(r)
     fabric = Fabric("floor", cores=2, lanes=4, update_lanes=1, weight_words=4096, rows=64, parameter_rows=256)
     spikes = (r.random((1, 12, *net.inputs[0].shape)) < 0.3).astype(np.uint8)
-    device = chips(fabric)  # type: ignore[operator]
+    device = chips(fabric)
     placement = device.load(net, cores=cores)
     device.run(spikes)
     expected = loads(placement, golden.run(net, spikes))

@@ -224,7 +224,7 @@ def test_what_infer_refuses(chips: Callable[..., Device]) -> None:
         ({"images": images, "steps": 3, "encoder": "morse"}, "no encoder 'morse'"),
     ):
         with pytest.raises(AerloomError, match=says):
-            device.infer(**options)  # type: ignore[arg-type]
+            device.infer(**options)
 
 
 def test_images_that_are_left_early(chips: Callable[..., Device]) -> None:

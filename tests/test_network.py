@@ -1,6 +1,7 @@
 """Networks: what they refuse, and files that survive everything or say what is wrong."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from networks import networks
 
 from aerloom import AerloomError, Input, Network, Population, Projection
+from aerloom.models.network import write_arrays
 
 W = np.ones((2, 3), np.int8)
 
@@ -129,6 +131,13 @@ NAN = np.array([[np.nan, 1, 1], [1, 1, 1]], np.float32)
         Projection("in", "p", W), Projection("p", "q", np.ones((2, 2), np.int8)),
         Projection("q", "p", np.ones((2, 2), np.int8)))), "cycle .* needs a projection with delay"),
 ])
-def test_refuses(make: object, says: str) -> None:
+def test_refuses(make: Callable[[], object], says: str) -> None:
     with pytest.raises(AerloomError, match=says):
-        make()  # type: ignore[operator]
+        make()
+
+
+def test_archives_take_any_name(tmp_path: Path) -> None:
+    arrays = {name: np.arange(3) for name in ("file", "args", "allow_pickle", "a.b")}
+    write_arrays(tmp_path / "x.npz", arrays)
+    with np.load(tmp_path / "x.npz") as found:
+        assert {name: found[name].tolist() for name in found.files} == {name: [0, 1, 2] for name in arrays}

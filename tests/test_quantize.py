@@ -1,5 +1,7 @@
 """Quantisation: scales, thresholds that mean the same, and what the report says."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -105,6 +107,6 @@ def test_readouts_and_empty_neurons() -> None:
     (lambda n: quantize(quantize(n).network), "quantised already"),
     (lambda n: quantize(n, 16, state_bits=10), "h: threshold, bias or reset reaches .* beyond a state of 10 bits"),
 ])
-def test_refuses(call: object, says: str) -> None:
+def test_refuses(call: Callable[[Network], object], says: str) -> None:
     with pytest.raises(AerloomError, match=says):
-        call(network(np.random.default_rng(0)))  # type: ignore[operator]
+        call(network(np.random.default_rng(0)))

@@ -15,7 +15,7 @@ from aerloom.hdl.tree import Tree
 from aerloom.models import golden
 from aerloom.models.fabric import AXES, CHIP, CORE_COUNTERS, PACKET, Kind, Space
 from aerloom.models.image import start
-from aerloom.models.place import address, packet
+from aerloom.models.place import Placement, address, packet
 from aerloom.sim.engine import open_engine
 
 FIVE = dataclasses.replace(TINY, cores=5, populations=16, projections=256, rows=64, weight_words=4096, parameter_rows=256)
@@ -71,9 +71,9 @@ def test_routers_neither_lose_nor_double_nor_stick(count: int, stalls: tuple[flo
     assert total == count * (host + 1) * len(stalls)
 
 
-def _traffic(r: np.random.Generator, port: int, count: int, placement: object, homes: np.ndarray) -> np.ndarray:
+def _traffic(r: np.random.Generator, port: int, count: int, placement: Placement, homes: np.ndarray) -> np.ndarray:
     """Packets that may enter at a port: its own SPIKEs and STEPs, CREDITs and VALUEs of cores, ADDRESSes of the host."""
-    parts = placement.parts  # type: ignore[attr-defined]
+    parts = placement.parts
     own = np.array([part.key for part in parts if homes[part.key] == port])
     other = [Kind.ADDRESS] if port == FIVE.cores else [Kind.CREDIT, Kind.VALUE]
     kind = r.choice([Kind.SPIKE] * 6 + [Kind.STEP] + other, count) if len(own) else r.choice(other, count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from typing import TextIO
 
 import typer
 from rich.markup import escape
@@ -43,7 +43,7 @@ app.command()(boards.virtual)
 
 def main() -> None:
     """Run the command line: errors that a user can mend are one sentence and exit code 2; so is Ctrl-C."""
-    warnings.showwarning = _note  # type: ignore[assignment]
+    warnings.showwarning = _note
     try:
         app()
     except AerloomError as e:
@@ -53,6 +53,7 @@ def main() -> None:
         sys.exit(2 if e.code == INTERRUPTED else e.code)
 
 
-def _note(message: Warning | str, category: type[Warning], *_: Any) -> None:
+def _note(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+          line: str | None = None) -> None:
     if issubclass(category, AerloomWarning):
         console.print(f"[bold yellow]note:[/] {escape(str(message))}", highlight=False, soft_wrap=True)

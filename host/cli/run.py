@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from ...models import encode, golden
 from ...models.errors import AerloomError
-from ...models.network import write_whole
+from ...models.network import write_arrays
 from ..device import connect
 from .common import (
     AsJson,
@@ -67,9 +66,7 @@ def run(
             answer |= device.counters()
             answer["cycles_per_sample"] = result.cycles_per_sample
     answer["spikes"] = {name: int(a.sum()) for name, a in out.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **out)  # type: ignore[arg-type]
-    write_whole(output, buffer.getvalue())
+    write_arrays(output, out)
     rows = table(f"{batch} samples of {steps} steps", "population", "spikes")
     for name, count in answer["spikes"].items():
         rows.add_row(name, f"{count:,}")
