@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,11 @@ from .errors import AerloomError
 from .network import Network, Projection
 
 Ints = NDArray[np.int64]
-Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A block of a layer: ranges of its lines (y), of its columns (x) and of the channels at each position.
+    """Part of a layer: some of its lines (y), of its columns (x) and of the channels at each position.
 
     The channels of a position lie in ``depth`` rows of ``lanes`` neurons; position follows position, line follows line.
     A layer without planes (``flat``) is one line of positions with ``lanes`` channels each: neuron after neuron.
@@ -36,39 +35,46 @@ class Grid:
     lanes: int
     size: int  #: neurons of the whole layer
     flat: bool
-    c: Range
-    y: Range
-    x: Range
+    c: range
+    y: range
+    x: range
 
     @staticmethod
     def whole(shape: tuple[int, int, int] | None, size: int, lanes: int) -> Grid:
         """All of a layer; ``shape`` None: it is flat."""
         c, y, x = planes = shape or (lanes, 1, -(-size // lanes))
-        return Grid(planes, lanes, size, shape is None, (0, c), (0, y), (0, x))
+        return Grid(planes, lanes, size, shape is None, range(c), range(y), range(x))
 
     def cut(self, count: int) -> list[Grid]:
-        """At most ``count`` blocks of about the same number of rows: of lines, else of columns, else of channels."""
+        """At most ``count`` parts of about the same number of rows: of lines, else of columns, else of channels.
+
+        Planes are cut by turns, every ``count``-th line to the same part: where in a picture something happens, all parts
+        have their share of the spikes.
+        """
         extents = {"y": self.height, "x": self.width, "c": self.depth}
         axis = next((a for a, n in extents.items() if n >= count), max(extents, key=lambda a: extents[a]))
-        ends = [extents[axis] * n // count for n in range(count + 1)]
-        if axis == "c":
-            ends = [min(n * self.lanes, self.shape[0]) for n in ends]
-        return [Grid(**(vars(self) | {axis: (a, b)})) for a, b in itertools.pairwise(ends) if b > a]
+        if axis != "c" and not self.flat:
+            shares = [getattr(self, axis)[n::count] for n in range(count)]
+        else:
+            step = self.lanes if axis == "c" else 1
+            ends = [extents[axis] * n // count * step for n in range(count + 1)]
+            shares = [getattr(self, axis)[a:b] for a, b in itertools.pairwise(ends)]
+        return [replace(self, **{axis: share}) for share in shares if share]
 
     @property
     def channels(self) -> int:
         """Channels at each position."""
-        return self.c[1] - self.c[0]
+        return len(self.c)
 
     @property
     def height(self) -> int:
         """Lines."""
-        return self.y[1] - self.y[0]
+        return len(self.y)
 
     @property
     def width(self) -> int:
         """Columns."""
-        return self.x[1] - self.x[0]
+        return len(self.x)
 
     @property
     def depth(self) -> int:
@@ -89,7 +95,7 @@ class Grid:
             all_[all_ >= self.size] = -1
         else:
             all_ = np.arange(c * y * x).reshape(c, y, x).transpose(1, 2, 0)
-        return all_[slice(*self.y), slice(*self.x), slice(*self.c)]
+        return all_[np.ix_(self.y, self.x, self.c)]
 
     @property
     def seats(self) -> Ints:

@@ -1,8 +1,8 @@
 """Placement: which core computes which neurons, and where everything lies that makes it do so.
 
-Populations are cut evenly over the cores, by rows of ``lanes`` neurons; each part becomes a source of its own with its
-own key. No bit of the result depends on the cut: sums are exact (the proof is made here, from the weights), so the order
-in which spikes arrive cannot matter. :mod:`aerloom.models.image` makes the packets.
+Populations are cut evenly over the cores, by rows of ``lanes`` neurons; lines of planes go to the cores by turns. Each part
+becomes a source of its own with its own key. No bit of the result depends on the cut: sums are exact (the proof is made
+here, from the weights), so the order in which spikes arrive cannot matter. :mod:`aerloom.models.image` makes the packets.
 """
 
 from __future__ import annotations

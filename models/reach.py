@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError
 from .fabric import INDEX_BITS
-from .grid import Code, Grid, Range
+from .grid import Code, Grid
 from .network import Projection
 from .window import Window
 
@@ -95,30 +95,35 @@ def check_pool(q: Projection) -> None:
 # --- convolution
 
 
-def _axis(window: Window, axis: int, positions: list[range], targets: Range, row: int, weights: int) -> _Axis:
+def _axis(window: Window, axis: int, positions: list[range], targets: range, row: int, weights: int) -> _Axis:
     """The windows that hold each position: one after the other, steps of ``row`` per target and ``weights`` per place in
-    the kernel."""
+    the kernel.
+
+    From one window that holds a position to the next it is ``dilation / gcd`` windows and ``stride / gcd`` places in the
+    kernel; where only every n-th window is a target, the same several times.
+    """
     stride, dilation, padding = window.stride[axis], window.dilation[axis], window.padding[axis]
     common = math.gcd(stride, dilation)
-    out = _Axis([], dilation // common * row, -(stride // common) * weights)
+    times = targets.step // math.gcd(targets.step, dilation // common)
+    out = _Axis([], times * dilation // common // targets.step * row, -times * (stride // common) * weights)
     for position in positions:
         held = []
         for k in reversed(range(window.kernel[axis])):
             if not position:
                 break
             at, rest = divmod(position[0] + padding - k * dilation, stride)
-            if not rest and targets[0] <= at < targets[1]:
-                held.append((at, k))
-        at, k = held[0] if held else (targets[0], 0)
-        out.entries.append(Entry((at - targets[0]) * row, k * weights, len(held)))
+            if not rest and at in targets:
+                held.append((targets.index(at), k))
+        at, k = held[0] if held else (0, 0)
+        out.entries.append(Entry(at * row, k * weights, len(held)))
     return out
 
 
 def _convolution(q: Projection, window: Window, source: Grid, target: Grid) -> Reach:
     outs, per_group = q.weights.shape[0] // q.groups, q.weights.shape[1]
-    (t0, t1), lanes = target.c, target.lanes
+    t0, t1, lanes = target.c.start, target.c.stop, target.lanes
     blocks, channels, words = [], [], 0
-    for c in range(*source.c):
+    for c in source.c:
         group = c // per_group
         a, b = max(group * outs, t0), min((group + 1) * outs, t1)
         if a >= b:
@@ -130,7 +135,7 @@ def _convolution(q: Projection, window: Window, source: Grid, target: Grid) -> R
         blocks.append(block.reshape(end - first, lanes, -1).transpose(2, 0, 1))  # place in the kernel, row, lane
         channels.append(Entry(first, words, end - first, 1, b - a))
         words += end - first
-    y, x = (pooled(q.pool, 0, range(*source.y)), pooled(q.pool, 1, range(*source.x)))
+    y, x = (pooled(q.pool, 0, source.y), pooled(q.pool, 1, source.x))
     lines = _axis(window, 0, y, target.y, target.width * target.depth, window.kernel[1] * words)
     columns = _axis(window, 1, x, target.x, target.depth, words)
     stored = np.concatenate(blocks, axis=1).reshape(-1, lanes) if blocks else np.zeros((0, lanes), np.int64)
@@ -145,11 +150,11 @@ def _dense(q: Projection, source: Grid, target: Grid, direct: bool) -> Reach:
     matrix = np.diag(q.weights) if q.weights.ndim == 1 else q.weights
     seats = target.seats
     fanout = int(np.count_nonzero(seats >= 0))
-    y, x = (pooled(q.pool, 0, range(*source.y)), pooled(q.pool, 1, range(*source.x)))
+    y, x = (pooled(q.pool, 0, source.y), pooled(q.pool, 1, source.x))
     ys, xs = (sorted({at for held in axis for at in held}) for axis in (y, x))
     if q.pool:
         _, height, width = (q.pool.shape[0], *q.pool.size)
-        at = np.arange(*source.c) * height * width
+        at = np.array(source.c) * height * width
         columns = np.add.outer(np.add.outer(np.array(ys, np.int64) * width, np.array(xs, np.int64)), at)
     else:
         columns = source.numbers
@@ -212,24 +217,22 @@ def one_to_one(weights: Array, source: Grid, target: Grid) -> Reach:
     used = numbers[numbers >= 0]
     alike = len(set(weights[used].tolist())) == 1
 
-    def places(own: Range, others: Range, row: int, step: int) -> list[Entry]:
-        return [Entry((n - others[0]) * row, (n - own[0]) * step, 1) if others[0] <= n < others[1] else Entry()
-                for n in range(*own)]
+    def places(own: range, others: range, row: int, step: int) -> list[Entry]:
+        return [Entry(others.index(n) * row, at * step, 1) if n in others else Entry() for at, n in enumerate(own)]
 
     step = 0 if alike else source.channels
     y = places(source.y, target.y, target.width * target.depth, source.width * step)
     x = places(source.x, target.x, target.depth, step)
     channels = []
-    for c in range(*source.c):
-        inside = target.c[0] <= c < target.c[1]
-        at = c % lanes if alike else c - source.c[0]
-        channels.append(Entry((c - target.c[0]) // lanes, at, 1, 1, 1) if inside else Entry())
+    for c in source.c:
+        at = c % lanes if alike else c - source.c.start
+        channels.append(Entry((c - target.c.start) // lanes, at, 1, 1, 1) if c in target.c else Entry())
     if alike:
-        words = np.eye(min(lanes, source.c[1]), lanes, dtype=np.int64) * int(weights[used[0]])
+        words = np.eye(min(lanes, source.c.stop), lanes, dtype=np.int64) * int(weights[used[0]])
     else:
         padded = np.append(weights.astype(np.int64), 0)
         words = np.zeros((numbers.size, lanes), np.int64)
-        lane = np.broadcast_to(np.arange(*source.c) % lanes, numbers.shape).reshape(-1)
+        lane = np.broadcast_to(np.array(source.c) % lanes, numbers.shape).reshape(-1)
         words[np.arange(numbers.size), lane] = padded[numbers.reshape(-1)]
     return Reach(words, 1, tables=(y, x, channels))
 

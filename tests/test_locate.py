@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aerloom import Projection
@@ -107,8 +107,9 @@ def test_every_spike_reaches_what_it_should(engine, stall):
             expected = golden.deliver(q, np.eye(q.shape[1], dtype=np.uint8), np.float64).astype(int)
             expected = expected[numbers[numbers >= 0]]
             operations = np.zeros(len(index), int)
-            for part in target.cut(cuts):
-                way = reach(q, source, part, False)
+            ways = [(part, reach(q, source, part, False)) for part in target.cut(cuts)]
+            assume(all(part.rows <= FABRIC.rows and len(way.words) <= FABRIC.weight_words for part, way in ways))
+            for part, way in ways:
                 row, first = r.randint(0, FABRIC.rows - part.rows), r.randint(0, FABRIC.weight_words - len(way.words))
                 own = load(simulation, way) | {
                     "row": row, "weights": first, "sources": int(index.max()) + 1,
