@@ -51,7 +51,7 @@ def cores() -> dict[str, Any]:
     kept = t < 60_000
     spikes[0, t[kept] // 1000, p[kept], y[kept], x[kept]] = 1
     fabric = dataclasses.replace(Fabric.preset("planes"), name="cores", cores=8, lanes=8, update_lanes=1, rows=1280,
-                                 weight_words=8192, projections=64, keys=64, parameter_rows=512)
+                                 weight_words=8192, projections=64, keys=64, parameter_rows=512, queue=256)
     trace, out = golden.run(net, spikes), {}
     with aerloom.connect("sim", fabric, optimize=0) as device:  # more than ten minutes to build at 1
         for used in (1, 2, 4, 8):

@@ -79,6 +79,8 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
         yield Memory(space.name.lower(), cores, CHUNK * record.chunks - unused, words)
     for router in f.tree():
         yield Memory("routes", router.ports, CHUNK * route_record(router.ports).chunks, f.keys)
+    if f.queue:
+        yield Memory("queue", cores, 32, f.queue)
     if f.pixels:
         yield Memory("image", 1, CHUNK, f.pixels // 2)
         yield Memory("scan", 1, f.scan_record.width, f.inputs)

@@ -8,7 +8,8 @@ from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
 from .core import Core
 from .joint import Lower, Upper
-from .shapes import PACKETS
+from .shapes import PACKET_LAYOUT, PACKETS
+from .stream import Queue
 from .tree import Tree
 
 __all__ = ["Cluster", "Extension", "pass_down", "ways_down"]
@@ -31,9 +32,12 @@ class Cluster(wiring.Component):
 
     ::
 
-        i, o ═╪═ Tree ═╪═ Core …
+        i, o ═╪═ Tree ═╪═ (Queue) ═ Core …
                  ╪
                Upper ═ tx1, rx1
+
+    A core that takes a step hears nobody meanwhile; with a queue in front of it, nobody waits for that who speaks to other
+    cores too.
 
     Members
     -------
@@ -55,7 +59,12 @@ class Cluster(wiring.Component):
         wiring.connect(m, tree.o, wiring.flipped(self.o))
         for n in range(*fabric.spans[self.chip]):
             m.submodules[f"core_{n}"] = core = Core(fabric, n, self.contents[n])
-            wiring.connect(m, getattr(tree, f"down{n}"), core.i)
+            down = getattr(tree, f"down{n}")
+            if fabric.queue:
+                m.submodules[f"queue_{n}"] = queue = Queue(PACKET_LAYOUT, fabric.queue)
+                wiring.connect(m, down, queue.i)
+                down = queue.o
+            wiring.connect(m, down, core.i)
             wiring.connect(m, core.o, getattr(tree, f"up{n}"))
         for k in fabric.below(self.chip):
             m.submodules[f"upper_{k}"] = upper = Upper()

@@ -1,11 +1,11 @@
 """Small components that streams of anything pass through."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Mux, Shape, Signal, Value
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["Buffer", "Merge"]
+__all__ = ["Buffer", "Merge", "Queue"]
 
 
 class Buffer(wiring.Component):
@@ -32,6 +32,33 @@ class Buffer(wiring.Component):
             m.d.sync += full.eq(0)
         with m.Elif(self.i.valid & ~full):
             m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+        return m
+
+
+class Queue(wiring.Component):
+    """A memory of ``depth`` items that wait, and one more behind it.
+
+    Members
+    -------
+    i, o : streams of ``shape``
+        In order, one item per clock; latency 2.
+    """
+
+    def __init__(self, shape, depth: int):
+        self.shape, self.depth = shape, depth
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = fifo.SyncFIFOBuffered(width=Shape.cast(self.shape).width, depth=self.depth + 1)
+        m.d.comb += [
+            memory.w_en.eq(self.i.valid),
+            memory.w_data.eq(self.i.payload),
+            self.i.ready.eq(memory.w_rdy),
+            self.o.valid.eq(memory.r_rdy),
+            Value.cast(self.o.payload).eq(memory.r_data),
+            memory.r_en.eq(self.o.ready),
+        ]
         return m
 
 

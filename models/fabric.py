@@ -48,6 +48,7 @@ class Fabric:
     runs: int = 0  #: rows that the table of channels has besides, for sparse projections; 0: they are stored as dense ones
     keys: int = 64  #: source populations in the whole chip, inputs first
     inputs: int = 4  #: source populations on the host's side
+    queue: int = 0  #: packets that wait in front of a core while it takes a step, where there are several; 0: hardly any
     sum_bits: int = 20  #: bits of the sum of one step's weights
     state_bits: int = 18  #: bits of membrane and synaptic current
     spike_bits: int = 3  #: a neuron sends at most 2**spike_bits - 1 spikes per step
@@ -57,7 +58,7 @@ class Fabric:
 
     def __post_init__(self) -> None:
         for size in dataclasses.fields(self)[1:]:
-            least = 0 if size.name in ("pixels", "classes", "runs") else 1
+            least = 0 if size.name in ("pixels", "classes", "runs", "queue") else 1
             if not isinstance(value := getattr(self, size.name), int) or value < least:
                 raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")
         for name in ("lanes", "update_lanes", "weight_bits", "chips", "pixels", "classes"):
@@ -378,6 +379,6 @@ PRESETS = {
         Fabric("planes", lanes=16, update_lanes=4, weight_words=4096, rows=640, parameter_rows=256, places=256),
         # images down, answers up
         Fabric("vision", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512, pixels=1024, classes=16),
-        Fabric("quad", cores=4, lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256),
+        Fabric("quad", cores=4, lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256, queue=256),
     )
 }

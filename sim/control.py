@@ -52,6 +52,30 @@ def buffers(b: Any) -> int:
 
 
 @compiled
+def queue(c: int, p: Any, b: Any, s: Any) -> int:
+    """Computes :class:`aerloom.hdl.stream.Queue`, or what connects a router and a core without one; whether a packet
+    moves."""
+    up, down = p.entry[c, 0], p.entry[c, 1]
+    free, room = not b.full[down], s.waiting.shape[1]
+    if not p.sizes[6]:
+        moves = b.valid[up] and free
+        if moves:
+            b.came[down], b.goes[up] = b.data[up], 1
+        return moves
+    takes, reads = b.valid[up] and s.queued[c] != room, s.queued[c] != 0 and (free or not s.offered[c])
+    if s.offered[c] and free:
+        b.came[down], s.offered[c] = s.offered[c], 0
+    if takes:
+        end = s.queue_at[c] + s.queued[c]
+        s.waiting[c, end if end < room else end - room], b.goes[up] = b.data[up], 1
+    if reads:
+        s.offered[c] = s.waiting[c, s.queue_at[c]]
+        s.queue_at[c] = s.queue_at[c] + 1 if s.queue_at[c] + 1 < room else 0
+    s.queued[c] += takes - reads
+    return takes or reads or b.came[down] != 0
+
+
+@compiled
 def route(n: int, p: Any, b: Any, r: Any, entering: int) -> int:
     """Computes :class:`aerloom.hdl.router.Router`; 1 if the packet ``entering`` at port 0 of the root is taken, and 2 more
     if one leaves."""
@@ -389,8 +413,7 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
             now += 1
 
         for c in range(len(p.entry)):
-            if b.valid[p.entry[c, 0]] and not b.full[p.entry[c, 1]]:
-                b.came[p.entry[c, 1]], b.goes[p.entry[c, 0]] = b.data[p.entry[c, 0]], 1
+            happens |= queue(c, p, b, s) != 0
             happens |= core(c, p, e, b, s) != 0
         happens |= buffers(b) != 0
         if not happens:  # nor will anything until a core has counted its rows

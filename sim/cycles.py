@@ -66,6 +66,7 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
     cores, slots, routers = len(plan.entry), plan.sizes[0], len(plan.ports)
     shapes = {name: (cores, slots) for name in ("idle", "ready", "fresh", "taken", "tokens", "credits", "step")}
     shapes |= {"visits": (cores, Locate.latency), "under_way": (cores, plan.sizes[3] + 1)}
+    shapes["waiting"] = (cores, plan.sizes[6])
     start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
     core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
                            for name in Cores._fields))
@@ -91,7 +92,7 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
     routes = [_rows(known[r.node], Space.ROUTES, route_record(r.ports), fabric.keys) for r in fabric.tree()]
     between = Synapses.latency + Neurons.latency(fabric)
     told = len(image.settings(placement, 1, None, None))
-    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told])
+    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told, fabric.queue])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
                 gates=np.stack([gates["credits"], gates["credits_first"]], axis=1),
                 listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),

@@ -13,8 +13,8 @@ Ints = NDArray[np.int64]
 class Plan(NamedTuple):
     """What a placement puts into the tables; C cores, S slots, K keys, R routers, I inputs."""
 
-    #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes and before its first group, and packets that
-    #: come before the first spike
+    #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes and before its first group, packets that come
+    #: before the first spike, and packets that a core's queue holds
     sizes: Ints
     first: Ints  #: (C, K) KEYS
     projections: Ints  #: of a key
@@ -68,6 +68,10 @@ class Buffers(NamedTuple):
 class Cores(NamedTuple):
     """Registers of the cores, ``(C,)`` or ``(C, …)``."""
 
+    waiting: Ints  # Queue: a ring, how many are in it, the first of them; the packet behind it, or 0
+    queued: Ints
+    queue_at: Ints
+    offered: Ints
     key: Ints  # Lookup: packets, 0 if there is none; projections done
     done: Ints
     found: Ints

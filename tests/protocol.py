@@ -64,10 +64,11 @@ def put(values: tuple[Any, ...], n: int, value: Any) -> tuple[Any, ...]:
 
 
 class Chip:
-    """A chip with a network, and queues of ``depth`` packets."""
+    """A chip with a network, and queues of ``depth`` packets; in front of cores of those more that the Fabric has."""
 
     def __init__(self, placement: Placement, depth: int, spikes: bool = True, bug: str = "") -> None:
         self.depth, self.bug, fabric = depth, bug, placement.fabric
+        self.longer = depth + (fabric.queue and fabric.queue + 1)
         memory = memories(placement)
 
         def table(node: int, space: Space, record: Any) -> list[dict[str, int]]:
@@ -187,7 +188,7 @@ class Chip:
                 if (node, port) == (self.root, 0):
                     if kind == Kind.CREDIT:
                         after = after._replace(credits=self._add(after.credits, key, -1))
-                elif len(s.queues[to := self.leads[node, port]]) < self.depth:
+                elif len(s.queues[to := self.leads[node, port]]) < (self.longer if to < self.root else self.depth):
                     after = self._push(after, to, kind, key, step)
                 else:
                     continue

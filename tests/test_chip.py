@@ -26,8 +26,11 @@ HOWEVER_LONG = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def roomy(chips: Callable[..., Device], cores: int) -> Device:
-    """A chip that takes any network of the strategies; hardly optimized, as that takes long to compile."""
-    return chips(replace(ROOMY, cores=cores), optimize=1)
+    """A chip that takes any network of the strategies; hardly optimized, as that takes long to compile.
+
+    Several cores have queues, so short that they fill.
+    """
+    return chips(replace(ROOMY, cores=cores, queue=0 if cores == 1 else 6), optimize=1)
 
 
 def check(device: Device, network: Network, spikes: dict[str, np.ndarray], cores: int | None = None) -> Run:

@@ -58,9 +58,9 @@ def placed(net, cores=1, **sizes):
     return place(net, dataclasses.replace(TOY, cores=cores, **sizes))
 
 
-def look(inputs, edges, cores=1, size=1, depth=1, spikes=False, every=True, bug=""):
+def look(inputs, edges, cores=1, size=1, depth=1, spikes=False, every=True, bug="", queue=0):
     """What a search finds. Populations of ``cores`` neurons are cut over them, smaller ones shared out."""
-    return search(Chip(placed(network(inputs, edges, size), cores), depth, spikes, bug), every)
+    return search(Chip(placed(network(inputs, edges, size), cores, queue=queue), depth, spikes, bug), every)
 
 
 def troubles(inputs, populations, part=1, **options):
@@ -97,6 +97,13 @@ def test_the_graphs_are_those_that_a_network_accepts():
 def test_one_population_and_its_input(cores, size, depth, spikes):
     assert not troubles(1, 1, 1 if size < 2 else 6, cores=cores, size=size, depth=depth, spikes=spikes)
     assert not troubles(1, 1, cores=cores, size=size, depth=depth, spikes=True, every=False)
+
+
+@pytest.mark.parametrize("queue", [1, 3])
+def test_cores_with_queues(queue):
+    assert not troubles(1, 1, cores=2, size=2, queue=queue, spikes=True, every=False)
+    assert not troubles(1, 1, 6, cores=2, queue=queue)
+    assert not troubles(1, 2, 60, cores=2, size=2, queue=queue, every=False)
 
 
 @pytest.mark.full

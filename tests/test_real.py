@@ -21,7 +21,8 @@ from aerloom.models.zoo import samples
 SHARED = Path(os.environ.get("AERLOOM_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 shared = pytest.mark.skipif(not SHARED.exists(), reason="the recordings are not here (shared/data)")
 #: Several small cores, each of which can hold a whole network
-CORES = Fabric("several", cores=4, lanes=4, update_lanes=1, weight_words=1 << 15, rows=64, parameter_rows=256, keys=64)
+CORES = Fabric("several", cores=4, lanes=4, update_lanes=1, weight_words=1 << 15, rows=64, parameter_rows=256, keys=64,
+               queue=256)
 
 
 def same(device: Any, network: Network, spikes: np.ndarray, cores: int | None = None) -> Any:

@@ -1,26 +1,39 @@
 """Components that streams of anything pass through."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from aerloom.hdl.stream import Buffer, Merge
+from aerloom.hdl.stream import Buffer, Merge, Queue
 from aerloom.sim.engine import open_engine
+from aerloom.sim.traffic import Stuck
 from tests.wrap import Plain, many
 
 STALLS = pytest.mark.parametrize("stall", [0.3, 0.8])
 
 
 @STALLS
-def test_a_buffer_keeps_every_item_in_order(engine, stall):
+@pytest.mark.parametrize("waits", [partial(Buffer, 8), partial(Queue, 8, 1), partial(Queue, 8, 5)])
+def test_every_item_is_kept_in_order(engine, waits, stall):
     items = np.random.default_rng(1).integers(0, 256, many(engine, 5000))
-    with open_engine(Plain(Buffer(8)), engine, stall=stall, seed=1) as simulation:
+    with open_engine(Plain(waits()), engine, stall=stall, seed=1) as simulation:
         np.testing.assert_array_equal(simulation.exchange({"i": items}, {"o": len(items)}, drain=9)["o"], items)
 
 
-def test_a_buffer_takes_an_item_per_clock(engine):
-    with open_engine(Plain(Buffer(8)), engine) as simulation:
+@pytest.mark.parametrize("waits, latency", [(partial(Buffer, 8), 1), (partial(Queue, 8, 2), 2)])
+def test_an_item_per_clock(engine, waits, latency):
+    with open_engine(Plain(waits()), engine) as simulation:
         simulation.exchange({"i": range(100)}, {"o": 100})
-    assert simulation.cycles == 100 + 1
+    assert simulation.cycles == 100 + latency
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_a_queue_holds_its_depth_and_one_more(depth):
+    with open_engine(Plain(Queue(8, depth), deaf=["o"]), "compiled") as simulation:
+        simulation.exchange({"i": range(depth + 1)}, {})
+        with pytest.raises(Stuck):
+            simulation.exchange({"i": [0]}, {})
 
 
 @STALLS

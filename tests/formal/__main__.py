@@ -16,7 +16,7 @@ from aerloom.hdl.locate import Locate
 from aerloom.hdl.lookup import Lookup
 from aerloom.hdl.router import Fork, Route, Router
 from aerloom.hdl.schedule import Schedule
-from aerloom.hdl.stream import Buffer, Merge
+from aerloom.hdl.stream import Buffer, Merge, Queue
 from aerloom.hdl.table import Loader
 
 from . import blocks, cores
@@ -48,6 +48,7 @@ SLOW = ("wiring.connect(m, merge.o, buffer.i)",
         "merge.o.ready.eq(buffer.i.ready & ~buffer.o.valid)]")
 PROOFS = [
     Proof(Buffer, blocks.buffer, 8, 4, [("m.d.sync += full.eq(0)", "m.d.sync += full.eq(full)")]),
+    Proof(Queue, blocks.queue, 14, 0, [("memory.r_en.eq(self.o.ready)", "memory.r_en.eq(1)")]),
     Proof(Merge, blocks.merge, 8, 3, [
         ("held.eq(self.o.valid & ~self.o.ready)", "held.eq(0)"),
         ("for d in range(1, self.inputs)", "for d in range(self.inputs)")]),

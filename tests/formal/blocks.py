@@ -13,12 +13,12 @@ from aerloom.hdl.gate import Entrance
 from aerloom.hdl.ledger import Ledger
 from aerloom.hdl.router import Fork, Route, Router, routed
 from aerloom.hdl.shapes import PACKET_LAYOUT
-from aerloom.hdl.stream import Buffer, Merge
+from aerloom.hdl.stream import Buffer, Merge, Queue
 from aerloom.models.fabric import Fabric, Kind
 
 from .tools import Harness, Rows, using
 
-__all__ = ["buffer", "entrance", "flow", "fork", "ledger", "merge", "route", "router"]
+__all__ = ["buffer", "entrance", "flow", "fork", "ledger", "merge", "queue", "route", "router"]
 
 TOY = Fabric(
     "toy", cores=2, lanes=2, update_lanes=1, weight_bits=1, weight_words=2, rows=2, parameter_rows=2, populations=2,
@@ -39,6 +39,19 @@ def buffer(block=Buffer) -> Harness:
     h.check(~full | (o.valid & (h.inner["spare"][:2] == (seen + 1)[:2])))
     h.check((seen + o.valid + full)[:2] == sent)
     h.check((sent - seen)[:2] != 3)
+    return h
+
+
+def queue(block=Queue) -> Harness:
+    """Nothing is lost, repeated or overtaken; offers are kept."""
+    h = Harness(block(3, 4))
+    i, o = h.dut.i, h.dut.o
+    h.obeys(i)
+    h.keeps(o)
+    sent, seen = h.count(i.valid & i.ready, 3), h.count(o.valid & o.ready, 3)
+    h.assume(i.payload == sent)
+    h.check(~o.valid | (o.payload == seen))
+    h.check((sent - seen)[:3] <= 5)
     return h
 
 
