@@ -22,9 +22,9 @@ from .common import versions
 
 RESULTS = Path(__file__).parent / "results"
 BENCHES: dict[str, Callable[..., dict[str, Any] | Iterator[dict[str, Any]]]] = {
-    "golden": speed.golden_, "engines": speed.engines, "lanes": chips.lanes, "cores": chips.cores, "scale": scale.scale,
-    "early": scale.early, "model": scale.model, "density": density.density, "yardstick": density.yardstick,
-    "frameworks": frameworks.frameworks, "router": router.router, "boards": boards.boards,
+    "golden": speed.golden_, "engines": speed.engines, "lanes": chips.lanes, "networks": chips.networks,
+    "cores": chips.cores, "scale": scale.scale, "early": scale.early, "model": scale.model, "density": density.density,
+    "yardstick": density.yardstick, "frameworks": frameworks.frameworks, "router": router.router, "boards": boards.boards,
 }
 SLOW = ("boards",)  # half an hour and more: run by name alone
 
