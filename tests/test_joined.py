@@ -27,7 +27,7 @@ from aerloom.sim.engine import open_engine
 from aerloom.sim.link import SimLink
 from tests.wrap import Plain, packet, talk
 
-TWO = dataclasses.replace(TINY, cores=2, chips=2)
+TWO = dataclasses.replace(TINY, cores=2, chips=2, queue=16)
 
 
 class Moody(wiring.Component):

@@ -21,7 +21,7 @@ ROOMY = dataclasses.replace(TINY, rows=1024, weight_words=1 << 15, parameter_row
 
 @pytest.mark.parametrize("cores", [3, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 2, 5, 8, 16, 64))])
 def test_chips_of_any_number_of_cores_elaborate(cores: int) -> None:
-    text = build.design(Chip(dataclasses.replace(TINY, cores=cores)))
+    text = build.design(Chip(dataclasses.replace(TINY, cores=cores, queue=16)))
     assert text.count("attribute \\top 1") == 1
     for n in range(cores):
         assert text.count(f" \\core_{n}\n") == 1
