@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from networks import networks, planar, samples
 from test_chip import HOWEVER_LONG, roomy
 
-from aerloom import AerloomError, Fabric, place, quantize
+from aerloom import AerloomError, Fabric, Input, Network, Population, Projection, place, quantize
 from aerloom.host.dataset import spikes_of
 from aerloom.models import golden, zoo
 from aerloom.models.place import Placement
+from aerloom.models.window import Window
 from aerloom.sim import control
 from aerloom.sim.cycles import cycles
 
@@ -57,6 +59,20 @@ def test_the_zoo(chips: Any, fabric: str) -> None:
     exact = zoo.load("digits")
     spikes = spikes_of(exact, zoo.samples("digits")[0][:3])
     assert agree(chips(Fabric.preset(fabric)), quantize(exact, 8).network, spikes) > 3_000
+
+
+def test_cores_with_queues_do_not_wait_for_each_other() -> None:
+    """Two layers of planes that take long steps, on four cores."""
+    r, shape = np.random.default_rng(0), (4, 16, 16)
+    window, kernels = Window(shape, (3, 3), padding=(1, 1)), r.integers(-9, 30, (2, 4, 4, 3, 3)).astype(np.int8)
+    net = Network(
+        (Input("in", shape),), (Population("a", shape, threshold=90), Population("b", shape, threshold=90)),
+        (Projection("in", "a", kernels[0], 0, window), Projection("a", "b", kernels[1], 0, window)))
+    trace = golden.run(net, (r.random((1, 20, *shape)) < 0.03).astype(np.uint8))
+    fabric = Fabric("floor", cores=4, lanes=4, update_lanes=1, rows=512)
+    alone = cycles(place(net, fabric, 1), trace)[0, -1]
+    without, with_ = (cycles(place(net, replace(fabric, queue=n)), trace)[0, -1] for n in (0, 64))
+    assert alone > 3.2 * with_ and without > 1.2 * with_
 
 
 def test_without_numba() -> None:

@@ -45,6 +45,19 @@ def test_cycles_are_those_of_the_chip(chips: Callable[..., Device], name: str, c
     assert [sum(core.rows.values()) for core in expected] == [c.rows for c in placement.cores[:cores]]
 
 
+@pytest.mark.parametrize("cores", [2, 4])
+def test_cores_share_what_happens_in_a_corner(cores: int) -> None:
+    r = np.random.default_rng(1)
+    window = Window((2, 16, 16), (3, 3), padding=(1, 1))
+    net = Network((Input("in", (2, 16, 16)),), (Population("conv", (5, 16, 16), threshold=9),),
+                  (Projection("in", "conv", r.integers(-8, 9, (5, 2, 3, 3)).astype(np.int8), 0, window),))
+    spikes = np.zeros((1, 50, 2, 16, 16), np.uint8)
+    spikes[..., 4:12, :5] = r.random((50, 2, 8, 5)) < 0.4
+    fabric = Fabric("floor", cores=cores, lanes=4, update_lanes=1, rows=512)
+    adding = [sum(core.adding.values()) for core in loads(place(net, fabric), golden.run(net, spikes))]
+    assert max(adding) < 1.1 * np.mean(adding)
+
+
 def test_picture(tmp_path: Path) -> None:
     net = quantize(zoo("digits"), 8).network
     placement = place(net, Fabric.preset("quad"))
