@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..hdl.board import one_chip
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
 from ..models.floor import loads, rates
@@ -77,13 +78,15 @@ def fit_on(network: Network, board: Board | str, fabric: Fabric | None = None, t
 def _fit(placement: Placement, board: Board, fabric: Fabric, trace: Trace | None) -> Fit:
     guess = estimate(fabric, board.family)
     problems = [str(p) for p in placement.problems]
-    if fabric.chips > 1:
-        problems.append(f"Fabric {fabric.name} is spread over {fabric.chips} chips; a board has one")
     for name, (need, have) in guess.used.over(board.resources).items():
         problems.append(f"{name.upper()}: about {need:,} needed, and the board has {have:,}; {advice(name, fabric, board)}")
     core = max(placement.cores, key=lambda c: c.words)
     memory = {"weight_words": (core.words, fabric.weight_words), "rows": (core.rows, fabric.rows),
               "parameter_rows": (core.parameter_rows, fabric.parameter_rows)}
+    try:
+        one_chip(fabric)
+    except AerloomError as e:
+        problems.append(str(e))
     try:
         clock = clocks.fastest(board, guess.fmax).frequency
     except AerloomError as e:

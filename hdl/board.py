@@ -18,7 +18,7 @@ from .parallel import ParallelFifo
 from .port import Port
 from .uart import BYTES, Uart
 
-__all__ = ["ByteBoard", "FifoBoard", "UartBoard", "WiredBoard", "fingerprint"]
+__all__ = ["ByteBoard", "FifoBoard", "UartBoard", "WiredBoard", "fingerprint", "one_chip"]
 
 DEPTH, TIMEOUT = 256, 1 << 20  # as for Port
 
@@ -40,12 +40,11 @@ class ByteBoard(wiring.Component):
     """
 
     def __init__(self, fabric: Fabric, depth: int = DEPTH, timeout: int = TIMEOUT, contents: Contents = EMPTY):
+        one_chip(fabric)
         self.fabric, self.contents, self.depth, self.timeout = fabric, contents, depth, timeout
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES)})
 
     def elaborate(self, platform):
-        if self.fabric.chips > 1:
-            raise AerloomError(f"Fabric {self.fabric.name} is spread over {self.fabric.chips} chips; a board has one")
         m = Module()
         m.submodules.port = port = Port(self.depth, self.timeout)
         m.submodules.chip = chip = ResetInserter(port.restart)(Chip(self.fabric, self.contents))
@@ -54,6 +53,12 @@ class ByteBoard(wiring.Component):
         wiring.connect(m, port.o, chip.i)
         wiring.connect(m, chip.o, port.i)
         return m
+
+
+def one_chip(fabric: Fabric) -> None:
+    """Raises :class:`AerloomError` for a Fabric that is more than a board has."""
+    if fabric.chips > 1:
+        raise AerloomError(f"Fabric {fabric.name} is spread over {fabric.chips} chips; a board has one")
 
 
 def fingerprint(fabric: Fabric, contents: Contents = EMPTY, depth: int = DEPTH, timeout: int = TIMEOUT) -> str:
@@ -135,6 +140,7 @@ class WiredBoard(wiring.Component):
     """
 
     def __init__(self, fabric: Fabric, divisor: int, timeout: int, contents: Contents = EMPTY):
+        one_chip(fabric)
         self.fabric, self.divisor, self.timeout, self.contents = fabric, divisor, timeout, contents
         super().__init__({"rx": In(BYTES), "tx": Out(BYTES), "wires": In(stream.Signature(1))})
 

@@ -66,22 +66,32 @@ def raster(
         panels[0].imshow(values.reshape(side, side), cmap="bone_r", interpolation="nearest")
         panels[0].set_title("sample" if label is None else f"sample: a {label}", fontsize=10, color=INK)
     panels[0].axis("off")
-    counts = spikes[output].sum(axis=0)
-    winner = int(counts.argmax())
-    bars = panels[1].barh(np.arange(len(counts)), counts, color="#d8d4ca")
-    bars[winner].set_color(COLOURS[(len(spikes) - 1) % len(COLOURS)])
-    panels[1].invert_yaxis()
-    panels[1].set_yticks(np.arange(len(counts))[:: max(1, len(counts) // 10)])
-    panels[1].set_title(f"spikes of {output}: it says {winner}", fontsize=10, color=INK)
-    _plain(panels[1])
+    if network.population[output].spiking:
+        _votes(panels[1], spikes[output].sum(axis=0), output, COLOURS[(len(spikes) - 1) % len(COLOURS)])
+    else:  # its answer is its membrane
+        panels[1].axis("off")
     if cycles is not None:
         panels[2].step(np.arange(steps), np.diff(cycles, prepend=0), where="mid", color=INK, linewidth=1.2)
         panels[2].set(ylim=(0, None), xlabel="time step")
-        panels[2].set_title(f"clock cycles per step (of {int(cycles[-1]):,})", fontsize=10, color=INK)
+        panels[2].set_title(f"clock cycles per step, {int(cycles[-1]):,} in all", fontsize=9, color=INK)
         _plain(panels[2])
     if title:
         figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     _save(figure, path)
+
+
+def _votes(axis: Any, counts: Array, output: str, colour: str) -> None:
+    """The spikes of each neuron of an output, and which has most."""
+    from matplotlib.ticker import MaxNLocator
+
+    winner = int(counts.argmax())
+    bars = axis.barh(np.arange(len(counts)), counts, color="#d8d4ca")
+    bars[winner].set_color(colour)
+    axis.invert_yaxis()
+    axis.set_yticks(np.arange(len(counts))[:: max(1, len(counts) // 10)])
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.set_title(f"spikes of {output}: it says {winner}", fontsize=10, color=INK)
+    _plain(axis)
 
 
 def curves(
@@ -162,6 +172,7 @@ def floorplan(path: str | os.PathLike[str], placement: Placement, cores: Sequenc
 def landscape(path: str | os.PathLike[str], found: Sequence[Point], best: Sequence[Point], chosen: Point,
               title: str = "") -> None:
     """Draw chips: latency over LUTs, coloured by accuracy, and accuracy over latency; those that none beats in full."""
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import LogLocator, NullLocator
 
     figure = _figure(12, 5.2)
@@ -185,10 +196,15 @@ def landscape(path: str | os.PathLike[str], found: Sequence[Point], best: Sequen
     for axis, x, y in ((left, chosen.lut, 1e6 * chosen.latency), (right, 1e6 * chosen.latency, 100 * chosen.accuracy)):
         axis.scatter([x], [y], s=240, facecolors="none", edgecolors=COLOURS[2], linewidths=2)
         axis.annotate(chosen.fabric.name, (x, y), xytext=(10, -14), textcoords="offset points", fontsize=8.5,
-                      color=COLOURS[2])
+                      color=COLOURS[2], path_effects=[withStroke(linewidth=3, foreground=PAPER)])
         _plain(axis)
-    right.set_title("size: LUTs", fontsize=9, color=INK, loc="right")
-    figure.colorbar(shades, ax=left, label="accuracy, %")
+    left.set_title("outlined: none beats it; ring: the choice", fontsize=9, color=INK, loc="right")
+    right.set_title("the larger, the more LUTs", fontsize=9, color=INK, loc="right")
+    right.yaxis.set_major_formatter("{x:g}")
+    scale = figure.colorbar(shades, ax=left, format="{x:g}")
+    scale.set_label("accuracy, %", fontsize=9, color=INK)
+    scale.ax.tick_params(colors=INK, labelsize=8)
+    scale.outline.set_visible(False)
     figure.suptitle(f"{title}: {len(found)} chips, {len(best)} that none beats", fontsize=12, color=INK, fontweight="bold")
     _save(figure, path)
 
@@ -253,3 +269,5 @@ def _plain(axis: Any) -> None:
     axis.set_facecolor(PAPER)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(colors=INK, labelsize=8)
+    axis.xaxis.label.set(color=INK, fontsize=9)
+    axis.yaxis.label.set_fontsize(9)

@@ -175,7 +175,7 @@ class Placement:
 
     def __init__(self, network: Network, fabric: Fabric, cores: int | None = None) -> None:
         self.network, self.fabric = network, fabric
-        self.used = cores or fabric.cores
+        self.used = fabric.cores if cores is None else cores
         self.problems: list[Problem] = []
         self.parts: list[Part] = []
         self.cores = [Core() for _ in range(fabric.cores)]

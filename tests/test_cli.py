@@ -165,7 +165,7 @@ def test_help_says_what_a_stranger_needs() -> None:
 
 
 def broken(tmp_path: Path) -> dict[str, Path]:
-    names = ("foreign.npz", "cut.npz", "nan.npz", "spikes.npy", "pickle.npy", "wide.npy")
+    names = ("names.npz", "foreign.npz", "cut.npz", "nan.npz", "spikes.npy", "pickle.npy", "wide.npy")
     files = {name: tmp_path / name for name in names}
     files["foreign.npz"].write_bytes(b"PK\x03\x04 but no archive")
     whole = tmp_path / "whole.npz"
@@ -174,6 +174,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     files["cut.npz"].write_bytes(whole.read_bytes()[:5000])
     files["spikes.npy"].write_bytes(b"\x93NUMPY")
     np.save(files["pickle.npy"], np.array([{}], object), allow_pickle=True)
+    np.savez(files["names.npz"], spikes=np.ones((2, 5, 64), np.uint8), labels=np.array(["a", "b"]))
     np.save(files["wide.npy"], np.zeros((1, 5, 65)))
     with np.load(whole) as archive:
         arrays = dict(archive)
@@ -212,6 +213,9 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["sim", "digits", "--jobs", "0"], "jobs must be at least 1"),
     (["fit", "digits", "--fabric", "whole.json"], "whole.json: there is no such file"),
     (["report", "whole.npz", "--samples", "wide.npy"], "it must have the arrays labels"),
+    (["report", "whole.npz", "--samples", "names.npz"], "labels (n,) numbers of classes, not (2, 5, 64) and (2,) of <U1"),
+    (["fit", "digits", "--cores", "0"], "Invalid value for '--cores'"),
+    (["flash", "none", "--board", "ulx3s-85f"], "none: there is no such file or folder"),
     (["quantize", "digits", "--images", "20", "-o", "whole.npz/out.npz"], "cannot be written"),
 ])
 def test_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -49,8 +49,8 @@ def build(
     fabric: Annotated[str | None, typer.Option(
         help="Size of the chip: a preset, or a JSON file; by default the board's own, made larger where the network needs "
              "it.")] = None,
-    clock: Annotated[float | None, typer.Option(help="MHz; by default as fast as timing allows.")] = None,
-    baud: Annotated[int | None, typer.Option(help="Of the serial line, bits per second.")] = None,
+    clock: Annotated[float | None, typer.Option(min=1, help="MHz; by default as fast as timing allows.")] = None,
+    baud: Annotated[int | None, typer.Option(min=1, help="Of the serial line, bits per second.")] = None,
     seed: Annotated[int, typer.Option(help="Of placement: another one may be a little faster or slower.")] = 1,
     bake: Annotated[bool, typer.Option("--bake", help="With the network inside, for a board that nobody loads.")] = False,
     as_json: AsJson = False,
@@ -103,7 +103,8 @@ def virtual(
 
 
 def flash(
-    path: Annotated[Path, typer.Argument(help="What `aerloom build` wrote: its folder, or the bitstream in it.")],
+    path: Annotated[Path, typer.Argument(
+        metavar="PATH", help="What `aerloom build` wrote: its folder, or the bitstream in it.")],
     board: Annotated[str | None, typer.Option(help="By default the one that it was built for.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -113,6 +114,8 @@ def flash(
         made = json.loads((folder / "aerloom.json").read_text())
     except (OSError, ValueError):
         made = {}
+    if not path.exists():
+        raise AerloomError(f"{path}: there is no such file or folder")
     if not (board := board or made.get("board")):
         raise AerloomError(f"{path} does not say which board it is for; tell it with --board")
     bitstream = path / made.get("bitstream", "bitstream") if path.is_dir() else path

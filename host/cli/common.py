@@ -34,13 +34,13 @@ SampleFile = Annotated[Path | None, typer.Option(
     "--samples", help="`.npz` for a network of your own: `labels` (n,), and `spikes` (n, steps, neurons) in whole "
     "numbers or `values` (n, inputs) that the network's own encoder takes.")]
 FabricName = Annotated[str, typer.Option("--fabric", help=f"Size of the chip: {', '.join(PRESETS)}, or a JSON file.")]
-Cores = Annotated[int | None, typer.Option(help="Cores to spread the network over; all of the Fabric's by default.")]
+Cores = Annotated[int | None, typer.Option(min=1, help="Cores to spread the network over; all of the Fabric's by default.")]
 Engine = Annotated[str, typer.Option(help="Simulator: compiled (fast), amaranth, cocotb or icarus.")]
 Images = Annotated[int, typer.Option(min=1, help="Number of test samples.")]
 Jobs = Annotated[int | None, typer.Option(help="Processes; as many as this computer has cores by default.")]
 Scheduler = Annotated[str | None, typer.Option(
     help="Address of a Dask scheduler, tcp://host:port, whose workers do the work (needs aerloom[cluster]).")]
-ImageLimit = Annotated[int | None, typer.Option("--images", min=1, help="Measure on so many samples; all by default.")]
+ImageLimit = Annotated[int | None, typer.Option("--images", min=1, help="Measure on at most so many samples.")]
 SemanticsName = Annotated[str | None, typer.Option(
     help="Framework whose rules the neurons follow: snntorch, norse, spikingjelly, sinabs, rockpool, lava, nengo, spyx, or "
     "nir: the text of the specification.")]
@@ -75,6 +75,9 @@ def get_samples(network: Network, data: Path | None, count: int | None, file: Pa
         if not isinstance(arrays, dict) or "labels" not in arrays or not {"spikes", "values"} & arrays.keys():
             raise AerloomError(f"{file}: it must have the arrays labels, and spikes or values")
         samples, labels = arrays["spikes" if "spikes" in arrays else "values"], arrays["labels"]
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not labels.size or samples.ndim < 2:
+            raise AerloomError(f"{file}: it must have samples (n, …) and as labels (n,) numbers of classes, not "
+                               f"{samples.shape} and {labels.shape} of {labels.dtype}")
         if len(samples) != len(labels):
             raise AerloomError(f"{file}: {len(samples)} samples, but {len(labels)} labels")
         return samples[:count], labels[:count]
@@ -118,8 +121,8 @@ def show(answer: dict[str, Any], as_json: bool, *tables: Table) -> None:
 
 
 def table(title: str, *columns: str) -> Table:
-    """A table whose first column is text, the others numbers."""
-    out = Table(title=title, title_justify="left", title_style="bold")
+    """A table whose first column is text, the others numbers. Its title is on one line where there is room."""
+    out = Table(title=title, title_justify="left", title_style="bold", min_width=min(len(title), console.width))
     for n, column in enumerate(columns):
         out.add_column(column, justify="left" if n == 0 else "right")
     return out

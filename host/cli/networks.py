@@ -51,7 +51,8 @@ from .common import (
 
 
 def list_zoo(
-    name: Annotated[str | None, typer.Argument(help="A network, to read its card.")] = None, as_json: AsJson = False
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A network, to read its card.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the trained networks that ship with aerloom, or show the card of one."""
     if name is not None:
@@ -75,7 +76,7 @@ def list_zoo(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A NIR file, or one of Lava-DL netx.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A NIR file, or one of Lava-DL netx.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File for the network.")],
     semantics: SemanticsName = None,
     settings: Changes = None,
@@ -104,7 +105,7 @@ def import_(
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="A NIR file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A NIR file.")],
     semantics: SemanticsName = None,
     settings: Changes = None,
     as_json: AsJson = False,
@@ -129,7 +130,7 @@ def check(
 
 
 def convert_(
-    model: Annotated[Path, typer.Argument(help="An ONNX file of a ReLU network.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file of a ReLU network.")],
     samples: Annotated[Path, typer.Option(
         help="`.npz` with `values` (n, …) in 0 … 1, some hundreds of typical inputs, and their `labels` (n,).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File for the spiking network.")],

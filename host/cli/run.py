@@ -34,7 +34,8 @@ from .common import (
 
 def run(
     network: NetworkName,
-    spikes: Annotated[Path, typer.Argument(help="`.npy` (batch, steps, neurons), or `.npz` with one array per input.")],
+    spikes: Annotated[Path, typer.Argument(
+        metavar="SPIKES", help="`.npy` (batch, steps, neurons), or `.npz` with one array per input.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="`.npz` for the spikes of every watched population.")],
     on: Annotated[str, typer.Option(help="Where: golden, or a target of connect such as sim.")] = "sim",
     watch: Annotated[list[str] | None, typer.Option(help="Populations to record; the outputs by default.")] = None,
