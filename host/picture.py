@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.files import write_whole
 from ..models.floor import Load
-from ..models.network import Network, write_whole
+from ..models.network import Network
 from ..models.place import Placement
 from .explore import Point
 

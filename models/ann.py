@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .draft import REASONS, Draft
@@ -62,10 +61,6 @@ def graph(model: Any, example_shape: Sequence[int]) -> Graph:
             args, kwargs = fx.node.map_arg((n.args, n.kwargs), lambda a: known[a])
             known[n] = _function(draft, n, args, kwargs)
     return draft.finish()
-
-
-def _array(tensor: Any) -> Array:
-    return np.asarray(tensor.detach().cpu().float().numpy())
 
 
 def _quantised(m: Any) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import AerloomError
 from .fabric import PRESETS, Fabric
-from .network import write_whole
+from .files import write_whole
 
 __all__ = ["named", "read", "write"]
 

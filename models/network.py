@@ -10,25 +10,22 @@ and :func:`aerloom.models.golden.fire` says what it does with it. Every cycle ho
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import graphlib
 import hashlib
-import io
 import json
 import math
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import AerloomError
+from .files import write_arrays
 from .window import Window
 
 DECAY_ONE = 4096  #: an integer decay factor that keeps everything
@@ -320,10 +317,6 @@ class Network:
         """The projections into a population."""
         return [p for p in self.projections if p.target == name]
 
-    def out_of(self, name: str) -> list[Projection]:
-        """The projections that leave an input or a population."""
-        return [p for p in self.projections if p.source == name]
-
     @cached_property
     def order(self) -> list[str]:
         """Names of the populations such that no projection without delay leads back."""
@@ -403,30 +396,6 @@ class Network:
             raise AerloomError(f"{path}: {e}") from None
         except Exception as e:  # zipfile, zlib, json and NumPy raise whatever the damage leads to
             raise AerloomError(f"{path}: not an aerloom network, or damaged ({type(e).__name__}: {e})") from None
-
-
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a NumPy archive without pickles, for :func:`numpy.load`; all of it or nothing, and under any names."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-    write_whole(path, buffer.getvalue())
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a reader finds all of it, or what was there before."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as e:
-        raise AerloomError(f"{path}: cannot be written: {e.strerror or e}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def _shape(name: str, shape: Iterable[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from networks import networks
 
 from aerloom import AerloomError, Input, Network, Population, Projection
-from aerloom.models.network import write_arrays
+from aerloom.models.files import write_arrays
 
 W = np.ones((2, 3), np.int8)
 

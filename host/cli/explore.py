@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...models import fabrics
 from ...models.errors import AerloomError
-from ...models.network import write_whole
+from ...models.files import write_whole
 from ..dataset import pieces
 from ..explore import Point, Space, build, choose, front, networks, points
 from ..jobs import Workers

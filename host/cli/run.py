@@ -10,7 +10,7 @@ import typer
 
 from ...models import encode, golden
 from ...models.errors import AerloomError
-from ...models.network import write_arrays
+from ...models.files import write_arrays
 from ..device import connect
 from .common import (
     AsJson,

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from ...network import write_whole
+from ...files import write_whole
 from .snn import SpikingNet, random_affine, train
 
 WHITE = 16  #: the largest value of a pixel
