@@ -88,7 +88,7 @@ def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None 
             if clock or attempt == ATTEMPTS - 1:
                 raise AerloomError(_keep_logs(
                     work, out, f"{reached}; build it with --clock {slower.frequency / 1e6:.4g}. Its slowest path: "
-                    + " → ".join(hop["at"] for hop in done.path[:1] + done.path[-1:]) + f". The log: {work / 'x'}"))
+                    + " → ".join(hop["at"] for hop in done.path[:1] + done.path[-1:]) + f". The log: {work / 'route.log'}"))
             shutil.rmtree(work)
             told(f"{reached}; once more at {slower.frequency / 1e6:.4g} MHz")
             setting = slower
@@ -153,7 +153,7 @@ def _keep_logs(work: Path, out: Path, message: str) -> str:
     for log in work.glob("*.log"):
         shutil.copy(log, out)
     shutil.rmtree(work, ignore_errors=True)
-    return message.replace(f"{work}{os.sep}x", str(out / "route.log")).replace(str(work), str(out))
+    return message.replace(str(work), str(out))
 
 
 def _deliver(made: Path, out: Path) -> Report:

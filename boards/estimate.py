@@ -115,6 +115,7 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
 
 @lru_cache
 def points() -> dict[str, list[dict[str, Any]]]:
+    """The builds that were measured, by family: ``fabric``, ``used``, and ``fmax`` in Hz or None."""
     out: dict[str, list[dict[str, Any]]] = json.loads(POINTS.read_text()) if POINTS.exists() else {}
     return out
 
@@ -134,6 +135,7 @@ def scales(family: Family, known: Sequence[dict[str, Any]]) -> tuple[float, floa
 
 
 def predict(fabric: Fabric, family: Family, known: Sequence[dict[str, Any]]) -> tuple[Resources, float]:
+    """Resources, and Hz, from builds that are known."""
     by, size = scales(family, known), shape(fabric, family)
     used = Resources(
         lut=round(size[0] * by[0]), ff=round(size[1] * by[1]),

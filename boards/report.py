@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,12 +130,9 @@ def part(name: str) -> str:
     return "chip"
 
 
-def read_json(paths: Iterable[Path]) -> list[Any]:
-    return [json.loads(path.read_text()) for path in paths]
-
-
 def measured(board: Board, folder: Path) -> dict[str, Any]:
     """All that the files of a finished build say."""
-    report, netlist, routed = read_json(folder / name for name in ("report.json", "top.json", "routed.json"))
+    report, netlist, routed = (
+        json.loads((folder / name).read_text()) for name in ("report.json", "top.json", "routed.json"))
     return {"fmax": fmax(report), "used": used(report, netlist, board.family), "path": critical_path(report),
             "modules": by_module(netlist), "placed": placed(routed)}

@@ -90,7 +90,8 @@ def test_command_line() -> None:
     assert run(app, ["boards"]).exit_code == 0
     for arguments, text in ((["build", "digits", "--board", "icebreaker", "-o", "x"], "does not fit on icebreaker: LUT"),
                             (["build", "digits", "--board", "nothing", "-o", "x"], "no board is called 'nothing'"),
-                            (["flash", "nowhere"], "does not say which board")):
+                            (["flash", "nowhere"], "nowhere: there is no such file or folder"),
+                            (["flash", __file__], "does not say which board")):
         assert text in str(run(app, arguments).exception)
 
 

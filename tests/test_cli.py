@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aerloom import Network, zoo
+from aerloom import Input, Network, Population, Projection, zoo
 from aerloom.models import golden
 from aerloom.models.quantize import quantize
 from aerloom.models.zoo import samples as zoo_samples
 
-COMMAND = [sys.executable, "-m", "aerloom.host.cli"]
+COMMAND = [sys.executable, "-m", "aerloom"]
 
 
 def aerloom(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
@@ -154,6 +154,14 @@ def test_sweep_and_report(tmp_path: Path) -> None:
     samples = tmp_path / "mine.npz"
     np.savez(samples, spikes=np.ones((3, 5, 64), np.uint8), labels=np.zeros(3, int))
     assert json.loads(aerloom("report", "digits", "--samples", samples, "--json").stdout)["samples"] == 3
+
+
+def test_json_has_no_infinity(tmp_path: Path) -> None:
+    """Nothing bounds the membrane of integrate-and-fire neurons."""
+    Network((Input("in", (4,)),), (Population("p", (2,)),), (Projection("in", "p", np.ones((2, 4), np.float32)),)).save(
+        tmp_path / "net.npz")
+    answer = json.loads(aerloom("quantize", tmp_path / "net.npz", "--json").stdout, parse_constant=pytest.fail)
+    assert answer["populations"]["p"]["state_bits_at_most"] is None
 
 
 def test_help_says_what_a_stranger_needs() -> None:

@@ -251,7 +251,7 @@ def test_the_top_fits_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_board_by_name() -> None:
     """``aerloom virtual BOARD`` prints the path of its terminal, and ends in silence."""
-    command = [sys.executable, "-m", "aerloom.host.cli", "virtual"]
+    command = [sys.executable, "-m", "aerloom", "virtual"]
     none = subprocess.run([*command, "ulx4s"], capture_output=True, text=True)
     assert none.returncode == 2 and "no board and no Fabric is called 'ulx4s'" in none.stderr
     process = subprocess.Popen([*command, "ice40-hx8k", "--engine", "amaranth"], stdout=subprocess.PIPE,
@@ -266,7 +266,7 @@ def test_a_board_with_a_network_inside(tmp_path: Path) -> None:
     net = network()
     net.save(tmp_path / "net.npz")
     (tmp_path / "sizes.json").write_text(SIZES)
-    process = subprocess.Popen([sys.executable, "-m", "aerloom.host.cli", "virtual", str(tmp_path / "sizes.json"), "--bake",
+    process = subprocess.Popen([sys.executable, "-m", "aerloom", "virtual", str(tmp_path / "sizes.json"), "--bake",
                                 str(tmp_path / "net.npz"), "--engine", "amaranth"], stdout=subprocess.PIPE, text=True,
                                start_new_session=True)
     assert process.stdout

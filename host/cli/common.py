@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,11 +50,16 @@ Changes = Annotated[list[str] | None, typer.Option(
     "max_spikes, spike_delay, bias_delay, v_reset, v0, min_v, rounding. May be given several times.")]
 
 
+def bars() -> Progress:
+    """Progress bars on stderr, which go away where nobody sees them move."""
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=not console.is_terminal)
+
+
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Any]:
     """A progress bar on stderr; gives a function that takes how much is done."""
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+    with bars() as bar:
         task = bar.add_task(title, total=total)
         yield lambda done: bar.update(task, completed=done)
 
@@ -113,11 +119,23 @@ def changes_of(settings: list[str] | None) -> dict[str, Any]:
 def show(answer: dict[str, Any], as_json: bool, *tables: Table) -> None:
     """The answer of a command: JSON on stdout, or tables."""
     if as_json:
-        print(json.dumps(answer))
+        print_json(answer)
     else:
         out = Console()
         for table in tables:
             out.print(table)
+
+
+def print_json(answer: Any) -> None:
+    """One JSON object on stdout; what is infinite or no number is null, as JSON has neither."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    print(json.dumps(plain(answer), allow_nan=False))
 
 
 def table(title: str, *columns: str) -> Table:

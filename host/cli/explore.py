@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...models import fabrics
 from ...models.errors import AerloomError
@@ -24,6 +23,7 @@ from .common import (
     NetworkName,
     SampleFile,
     Scheduler,
+    bars,
     console,
     get_network,
     get_samples,
@@ -64,11 +64,10 @@ def explore(
     exact, workers = get_network(network), Workers(jobs, scheduler)
     values, labels = get_samples(exact, data, images, samples)
     data_in_pieces = pieces(values, labels)
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bars:
-        tasks = {what: bars.add_task(what, total=None) for what in ("samples", "chips")}
+    with bars() as shown:
+        tasks = {what: shown.add_task(what, total=None) for what in ("samples", "chips")}
         found = points(exact, board, space, data_in_pieces, workers,
-                       lambda what, done, of: bars.update(tasks[what], completed=done, total=of))
+                       lambda what, done, of: shown.update(tasks[what], completed=done, total=of))
     best = front(found)
     if not best:
         problems = sorted({problem for p in found for problem in p.problems}) or ["no network can be placed"]

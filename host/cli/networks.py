@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +42,7 @@ from .common import (
     get_samples,
     numbers,
     percent,
+    print_json,
     progress,
     read_arrays,
     show,
@@ -58,7 +58,7 @@ def list_zoo(
     if name is not None:
         text = zoo.card(name)
         if as_json:
-            print(json.dumps({"name": name, "card": text, "meta": zoo.load(name).meta}))
+            print_json({"name": name, "card": text, "meta": zoo.load(name).meta})
         else:
             from rich.markdown import Markdown
 
