@@ -31,7 +31,7 @@ def boards(as_json: AsJson = False) -> None:
     """List the boards, and what the chip that is built for each by default can hold."""
     rows = table("boards, and what fits on each at once", "board", "lanes", "neurons", "8-bit weights", "or 4-bit", "MHz",
                  "")
-    rows.columns[0].no_wrap = True
+    rows.columns[0].no_wrap, rows.columns[-1].justify = True, "left"
     answer = tools("boards").listing()
     for b in answer:
         remark = "" if b["fits"] else "no room yet"

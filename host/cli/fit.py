@@ -77,6 +77,7 @@ def fit(
 
 def _fabrics(title: str, integer: Network, names: list[str], cores: int | None) -> tuple[dict[str, Any], list[Table]]:
     rows = table(title, "Fabric", "lanes", "cores", "weight words", "rows", "fits")
+    rows.columns[-1].justify = "left"
     answer: dict[str, Any] = {}
     for name in names:
         preset = named(name)

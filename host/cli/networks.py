@@ -66,6 +66,7 @@ def list_zoo(
         return
     nets = {n: zoo.load(n) for n in zoo.NAMES}
     rows = table("networks", "name", "neurons", "weights", "steps", "what")
+    rows.columns[-1].justify = "left"
     answer = {}
     for n, net in nets.items():
         weights = sum(q.weights.size for q in net.projections)
