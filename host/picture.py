@@ -111,15 +111,17 @@ def curves(
 
     figure = _figure(8, 4.6)
     axis: Any = figure.subplots()
+    few = len(x) < 20
     for n, (name, y) in enumerate(lines.items()):
         axis.plot(x, 100 * np.asarray(y), color=COLOURS[n + 1], linewidth=2, label=name,
-                  marker="o" if len(x) < 20 else None, markersize=5)
+                  marker="o" if few else None, markersize=5)
     if level is not None:
         axis.axhline(100 * level, color=COLOURS[0], linewidth=1, linestyle="--", label=f"{level_name}, {100 * level:.2f} %")
     if mark is not None:
         axis.axvline(mark, color=COLOURS[0], linewidth=1, linestyle=":")
-    best = max(max(y) for y in lines.values())
-    lowest = min(best - 0.12, max(min(y) for y in lines.values()) - 0.02)
+    best, worst = max(max(y) for y in lines.values()), min(min(y) for y in lines.values())
+    # single points are all seen; of a curve over time its beginning, which is guessing, does not set the scale
+    lowest = worst - 0.02 if few else min(best - 0.12, max(min(y) for y in lines.values()) - 0.02)
     axis.set_ylim(100 * max(0.0, lowest), 100 * min(1.003, best + 0.02))
     axis.set_xlabel(across, color=INK)
     axis.set_ylabel("accuracy, %", color=INK)

@@ -9,6 +9,14 @@ from aerloom import Input, Network, Population, Projection
 from aerloom.host import picture
 
 
+def test_no_point_of_a_sweep_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(picture, "_save", lambda figure, path: figures.append(figure))
+    picture.curves(tmp_path / "a.png", [2, 4, 8], {"a": [0.5, 0.9, 0.9], "b": [0.98, 1.0, 1.0]})
+    bottom, top = figures[0].axes[0].get_ylim()
+    assert bottom < 50 and top > 100
+
+
 @pytest.mark.parametrize("reset", ["subtract", "none"])
 def test_only_an_output_that_spikes_has_votes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reset: str) -> None:
     network = Network((Input("in", (4,)),), (Population("out", (3,), reset=reset),),
