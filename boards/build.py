@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import platformdirs
 
 from ..hdl.board import fingerprint
 from ..models.contents import EMPTY, Contents
-from ..models.errors import AerloomError
+from ..models.errors import AerloomError, AerloomWarning
 from ..models.fabric import Fabric
 from . import clocks, report, tools
 from .board import Board
@@ -58,8 +59,8 @@ def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None 
     """Make a bitstream of `fabric` for `board`, and put it, its report and its logs into the folder `out`.
 
     The chip's memories begin with `contents` (of :func:`aerloom.models.contents.baked`), and can be loaded over. Its clock
-    is `clock` Hz, or what timing supports. ``told`` hears which step begins. A build that was made before, by the same
-    tools, is taken from the cache.
+    is `clock` Hz, or what timing supports. ``told`` hears which step begins; an :class:`AerloomWarning` says where
+    timing was not met and a slower clock is tried. A build that was made before, by the same tools, is taken from the cache.
 
     Raises :class:`AerloomError` where a tool is missing or fails, the design does not fit, or `clock` is too fast for it.
     """
@@ -90,7 +91,7 @@ def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None 
                     work, out, f"{reached}; build it with --clock {slower.frequency / 1e6:.4g}. Its slowest path: "
                     + " → ".join(hop["at"] for hop in done.path[:1] + done.path[-1:]) + f". The log: {work / 'route.log'}"))
             shutil.rmtree(work)
-            told(f"{reached}; once more at {slower.frequency / 1e6:.4g} MHz")
+            warnings.warn(f"{reached}; once more at {slower.frequency / 1e6:.4g} MHz", AerloomWarning, stacklevel=2)
             setting = slower
         (work / "aerloom.json").write_text(json.dumps(
             done.as_dict() | {"tools": versions, "bitstream": f"aerloom-{board.name}.{board.family.suffix}"}))

@@ -132,13 +132,7 @@ def _steps(title: str) -> Iterator[Any]:
     with Progress(*columns, console=console, transient=True) as lines:
         task = lines.add_task(title)
 
-        def told(step: str) -> None:
-            if "MHz" in step:
-                console.print(f"[yellow]note:[/] {escape(step)}", highlight=False)
-            else:
-                lines.update(task, description=f"{title}: {step}")
-
-        yield told
+        yield lambda step: lines.update(task, description=f"{title}: {step}")
 
 
 def _tables(made: dict[str, Any], output: Path) -> Iterator[Any]:
