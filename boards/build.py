@@ -60,7 +60,7 @@ def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None 
 
     The chip's memories begin with `contents` (of :func:`aerloom.models.contents.baked`), and can be loaded over. Its clock
     is `clock` Hz, or what timing supports. ``told`` hears which step begins; an :class:`AerloomWarning` says where
-    timing was not met and a slower clock is tried. A build that was made before, by the same tools, is taken from the cache.
+    timing was not met and a slower clock is tried. What was built before, by the same tools, is taken from the cache.
 
     Raises :class:`AerloomError` where a tool is missing or fails, the design does not fit, or `clock` is too fast for it.
     """
