@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from .tools import tools
 
 Array = NDArray[Any]
 Told = Callable[[int], Any]
+Result = TypeVar("Result")
 
 
 def accuracy(network: Network, data: Sequence[Piece], workers: Workers = HERE, progress: Told | None = None) -> float:
@@ -30,13 +31,11 @@ def accuracy(network: Network, data: Sequence[Piece], workers: Workers = HERE, p
 def accuracies(networks: Sequence[Network], data: Sequence[Piece], workers: Workers = HERE,
                progress: Told | None = None) -> list[float]:
     """The same for several networks; each sample counts once for each of them."""
-    right, done = [0] * len(networks), 0
+    right = [0] * len(networks)
     items = [(k, piece) for k in range(len(networks)) for piece in data]
-    for n, count in workers.each(functools.partial(_right, networks), items, threads=True):
+    sizes = [len(piece) for _, piece in items]
+    for n, count in _each(functools.partial(_right, networks), items, sizes, workers, progress):
         right[items[n][0]] += count
-        done += len(items[n][1])
-        if progress is not None:
-            progress(done)
     return [count / sum(map(len, data)) for count in right]
 
 
@@ -44,13 +43,10 @@ def costs(network: Network, data: Sequence[Piece], workers: Workers = HERE, prog
           ) -> dict[str, Any]:
     """:func:`aerloom.models.metrics.metrics` over the whole dataset, and the ``accuracy``."""
     total: dict[str, Any] = {}
-    samples, done = sum(map(len, data)), 0
-    for n, found in workers.each(functools.partial(_costs, network), data, threads=True):
-        share = len(data[n]) / samples
-        total = _weighted(found, share) if not total else _sum(total, _weighted(found, share))
-        done += len(data[n])
-        if progress is not None:
-            progress(done)
+    sizes = [len(piece) for piece in data]
+    for n, found in _each(functools.partial(_costs, network), data, sizes, workers, progress):
+        share = _weighted(found, sizes[n] / sum(sizes))
+        total = share if not total else _sum(total, share)
     return total | {"footprint": round(total["footprint"])}
 
 
@@ -74,12 +70,19 @@ def latency(placement: Placement, data: Sequence[Piece], whens: Sequence[str | i
 
 def _gather(work: Callable[[Piece], Array], data: Sequence[Piece], workers: Workers, progress: Told | None) -> list[Array]:
     """The results for all pieces, in order."""
-    found: dict[int, Array] = {}
-    for n, result in workers.each(work, data, threads=True):
-        found[n] = result
-        if progress is not None:
-            progress(sum(len(data[k]) for k in found))
+    found = dict(_each(work, data, [len(piece) for piece in data], workers, progress))
     return [found[n] for n in range(len(data))]
+
+
+def _each(work: Callable[[Any], Result], items: Sequence[Any], sizes: Sequence[int], workers: Workers,
+          progress: Told | None) -> Iterator[tuple[int, Result]]:
+    """:meth:`Workers.each` in threads, which tells ``progress`` how many samples are done: item n has ``sizes[n]``."""
+    done = 0
+    for n, result in workers.each(work, items, threads=True):
+        yield n, result
+        done += sizes[n]
+        if progress is not None:
+            progress(done)
 
 
 def golden_run(network: Network, spikes: Array) -> golden.Trace:
