@@ -4,18 +4,22 @@ from typing import Any
 
 from ..models.fabric import Fabric
 from .board import Board, Family, Resources
+from .carry import merge
 from .fanout import spread
 from .outreg import absorb
 
 
 def refine(netlist: dict[str, Any]) -> None:
     absorb(netlist)
+    merge(netlist)
     spread(netlist)
 
 
 ECP5 = Family(
     "ecp5",
-    synthesis=("synth_ecp5 -top top",),
+    # the tables of a Choice stay apart from those behind it, which boards.carry puts into adders
+    synthesis=("setattr -mod -set keep_hierarchy 1 *.choice", "synth_ecp5 -top top",
+               "setattr -mod -unset keep_hierarchy *", "flatten", "clean"),
     route="nextpnr-ecp5", pack="ecppack", suffix="bit", constraints="lpf",
     refine=refine,
     shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),

@@ -22,8 +22,8 @@ def synthesise(family: Family, folder: Path, *options: str) -> tuple[dict[str, A
 
     ``options`` are added to the family's own. Raises :class:`AerloomError` where Yosys is missing or fails.
     """
-    *before, last = family.synthesis
-    (folder / "top.ys").write_text(SCRIPT + "\n".join([*before, " ".join((last, *options)), "write_json top.json"]))
+    lines = [" ".join((line, *options)) if line.startswith("synth") else line for line in family.synthesis]
+    (folder / "top.ys").write_text(SCRIPT + "\n".join([*lines, "write_json top.json"]))
     seconds = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], folder)
     netlist: dict[str, Any] = json.loads((folder / "top.json").read_text())
     if family.refine:

@@ -1,12 +1,12 @@
 """A core: several populations, their synapses and their neurons."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from ..models.contents import NOTHING, Stored
-from ..models.fabric import AXES, CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Kind, Space
+from ..models.fabric import AXES, CORE_COUNTERS, Fabric, Kind, Space
+from .counters import Counters
 from .emit import Creditor, Emit
 from .locate import Locate
 from .lookup import Lookup
@@ -113,29 +113,18 @@ class Core(wiring.Component):
             "strays": walk.stray + lookup.stray,
             "sweeps": walk.sweeps.valid & walk.sweeps.ready,
         }
-        counters = []
-        for name in CORE_COUNTERS:
-            counter, event = Signal(COUNTER_BITS, name=name), Signal.like(Value.cast(events[name]), name=f"{name}_now")
-            m.d.sync += [event.eq(events[name]), counter.eq(counter + event)]
-            counters.append(counter)
+        counted = [Value.cast(events[name]) for name in CORE_COUNTERS]
+        m.submodules.counters = counters = Counters([len(event) for event in counted])
+        m.d.sync += [getattr(counters, f"event{n}").eq(event) for n, event in enumerate(counted)]
 
         # what is asked for
         asked = loader.read.payload
-        m.d.comb += loader.read.ready.eq(1)
-        for space, place in ((Space.WEIGHTS, synapses), (Space.STATE, neurons)):
-            m.d.comb += place.read.payload.eq(asked)
-            with m.If(asked.space == space):
-                m.d.comb += [place.read.valid.eq(loader.read.valid), loader.read.ready.eq(place.read.ready)]
+        m.d.comb += [place.read.payload.eq(asked) for place in (synapses, neurons, counters)]
+        with m.Switch(asked.space):
+            for space, place in ((Space.WEIGHTS, synapses), (Space.STATE, neurons), (None, counters)):
+                with m.Case(space) if space else m.Default():
+                    m.d.comb += [place.read.valid.eq(loader.read.valid), loader.read.ready.eq(place.read.ready)]
+        for place in (synapses, neurons, counters):
             with m.If(place.data.valid):
                 m.d.comb += [loader.data.valid.eq(1), loader.data.payload.eq(place.data.payload)]
-        counted, counter = Signal(), Signal(CHUNK)  # half of a counter; there is nothing in any other space
-        m.d.sync += counted.eq(loader.read.valid & (asked.space != Space.WEIGHTS) & (asked.space != Space.STATE))
-        with m.Switch(Cat(asked.address[: ceil_log2(len(counters))], asked.space == Space.COUNTERS)):
-            for n, value in enumerate(counters):
-                with m.Case(1 << ceil_log2(len(counters)) | n):
-                    m.d.sync += counter.eq(value.word_select(asked.chunk[0], CHUNK))
-            with m.Default():
-                m.d.sync += counter.eq(0)
-        with m.If(counted):
-            m.d.comb += [loader.data.valid.eq(1), loader.data.payload.eq(counter)]
         return m

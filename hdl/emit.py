@@ -83,9 +83,11 @@ class Emit(wiring.Component):
         update = self.i.payload.update
         kept = Signal(range(depth + 1))  # groups of this sweep with spikes
         keeps = self.i.valid & self.i.payload.spikes.as_value().any()
+        begins, at, behind = Signal(init=1), Signal(range(depth)), Signal(range(depth))  # a sweep; where it is written
+        m.d.comb += at.eq(Mux(begins, update.state, behind))
         m.d.comb += [
             write.en.eq(keeps),
-            write.addr.eq(update.state - update.group + kept),
+            write.addr.eq(at),
             write.data.spikes.eq(self.i.payload.spikes),
             write.data.place.eq(update.place),
             self.swept.valid.eq(self.i.valid & update.last),
@@ -94,6 +96,7 @@ class Emit(wiring.Component):
         groups = data.ArrayLayout(kept.shape(), fabric.populations)
         waiting = Signal(groups)  # groups to send, for each population
         with m.If(self.i.valid):
+            m.d.sync += [begins.eq(update.last), behind.eq(at + keeps)]
             m.d.sync += kept.eq(Mux(update.last, 0, kept + keeps))
             with m.If(update.last):
                 m.d.sync += waiting[update.slot].eq(kept + keeps)
@@ -103,7 +106,7 @@ class Emit(wiring.Component):
         left = Signal.like(kept)  # groups still to read
         address = Signal(range(depth))
         there, ahead = Signal(), Signal()  # the memory's output, the register behind it: the next groups
-        behind = Signal.like(read.data, reset_less=True)
+        following = Signal.like(read.data, reset_less=True)
         word, place = Signal(spikes_layout), Signal(fabric.place_bits)
         rest = Signal(spikes_layout)  # the word without its lowest spike
         lane = Signal(range(lanes)) if lanes > 1 else Signal(1)
@@ -136,9 +139,9 @@ class Emit(wiring.Component):
         with m.If(more & self.o.ready):
             m.d.sync += word.eq(rest)
         with m.If(take):
-            m.d.sync += [word.eq(behind.spikes), place.eq(behind.place), ahead.eq(0)]
+            m.d.sync += [word.eq(following.spikes), place.eq(following.place), ahead.eq(0)]
         with m.If(pull):
-            m.d.sync += [behind.eq(read.data), ahead.eq(1)]
+            m.d.sync += [following.eq(read.data), ahead.eq(1)]
         with m.If(read.en):
             m.d.sync += there.eq(left != 0)
             with m.If(left != 0):

@@ -1,6 +1,6 @@
 """What each of several parties still waits for: step tokens, or credits."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -37,11 +37,16 @@ class Ledger(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        owed = self.owed.payload
+        both = self.paid.valid & (self.paid.payload == owed.slot)
+        more = Signal(self.bits)  # what the slot that owes gets in all
+        m.d.comb += more.eq(owed.amount - owed.first - both)
         for slot in range(self.slots):
-            left = Signal(self.bits, init=1, name=f"left_{slot}")
-            paid = self.paid.valid & (self.paid.payload == slot)
-            owed = self.owed.valid & (self.owed.payload.slot == slot)
-            more = Mux(owed, self.owed.payload.amount, 0)
-            m.d.sync += left.eq(left + more - (owed & self.owed.payload.first) - paid)
+            left, change = Signal(self.bits, init=1, name=f"left_{slot}"), Signal(self.bits, name=f"change_{slot}")
+            with m.If(self.owed.valid & (owed.slot == slot)):
+                m.d.comb += change.eq(more)
+            with m.Elif(self.paid.valid & (self.paid.payload == slot)):
+                m.d.comb += change.eq(-1)
+            m.d.sync += left.eq(left + change)
             m.d.comb += self.free[slot].eq(left == 0)
         return m

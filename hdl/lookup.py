@@ -9,17 +9,27 @@ from ..models.fabric import PACKET, Fabric, Kind, Space
 from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
 from .table import Table
 
-__all__ = ["Lookup", "arrival"]
+__all__ = ["INDEXING", "Lookup", "arrival", "indexing"]
+
+#: The first fields of a row of PROJECTIONS: how the index of a spike is taken apart
+INDEXING = ("slot", "tabled", "sources", "channel_bits", "column_bits", "y", "x", "c")
+
+
+def indexing(fabric: Fabric) -> data.StructLayout:
+    """These fields; the rest is read by :class:`aerloom.hdl.locate.Locate`, when the index is known."""
+    row = layout(fabric.projection_record)
+    return data.StructLayout({name: row[name].shape for name in INDEXING})
 
 
 def arrival(fabric: Fabric) -> data.StructLayout:
-    """A SPIKE, STEP or CREDIT that concerns population ``slot``, by ``projection`` unless it is a CREDIT."""
+    """A SPIKE, STEP or CREDIT that concerns population ``slot``, by projection ``number`` unless it is a CREDIT."""
     return data.StructLayout(
         {
             "kind": PACKET.fields["kind"].width,
             "index": PACKET.fields["index"].width,
             "slot": layout(fabric.key_record)["slot"].shape,
-            "projection": layout(fabric.projection_record),
+            "projection": indexing(fabric),
+            "number": range(fabric.projections),
             "first": 1,  # of the projections that the packet concerns
         }
     )
@@ -37,9 +47,9 @@ class Lookup(wiring.Component):
     i : packets
         SPIKE, STEP and CREDIT.
     o : stream of arrivals
-        In order; one per clock, without a gap between packets. Latency 2.
+        In order; one per clock, without a gap between packets. Latency 2; ``projection`` comes from a memory, late.
     write : stream of 16-bit writes
-        For the tables KEYS and PROJECTIONS.
+        For the table KEYS, and the first fields of PROJECTIONS.
     stray : Out
         A packet whose key means nothing here was dropped in this clock.
     """
@@ -55,7 +65,7 @@ class Lookup(wiring.Component):
         fabric = self.fabric
         m.submodules.keys = keys = Table(Space.KEYS, layout(fabric.key_record), fabric.keys, stored=self.stored)
         m.submodules.projections = projections = Table(
-            Space.PROJECTIONS, layout(fabric.projection_record), fabric.projections, stored=self.stored
+            Space.PROJECTIONS, indexing(fabric), fabric.projections, stored=self.stored, block=True
         )
         for table in (keys, projections):
             wiring.connect(m, wiring.flipped(self.write), table.write)
@@ -63,6 +73,7 @@ class Lookup(wiring.Component):
         # k: the key's row is there; p: the projection's row is there
         k_valid, k_packet, k_done = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.count)
         p_valid, p_packet, p_slot, p_first = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.slot), Signal()
+        p_number = Signal.like(projections.address)
         k_last, k_moves = Signal(), Signal()
         is_credit = k_packet.kind == Kind.CREDIT
         some = Mux(is_credit, keys.data.home, keys.data.count != 0)
@@ -80,6 +91,7 @@ class Lookup(wiring.Component):
             m.d.sync += p_valid.eq(0)
         with m.If(k_moves & some):
             m.d.sync += [p_valid.eq(1), p_packet.eq(k_packet), p_slot.eq(keys.data.slot), p_first.eq(k_done == 0)]
+            m.d.sync += p_number.eq(projections.address)
         with m.If(k_moves):
             m.d.sync += k_done.eq(Mux(k_last, 0, k_done + 1))
             with m.If(k_last):
@@ -91,6 +103,7 @@ class Lookup(wiring.Component):
             self.o.payload.kind.eq(p_packet.kind),
             self.o.payload.index.eq(p_packet.index),
             self.o.payload.projection.eq(projections.data),
+            self.o.payload.number.eq(p_number),
             self.o.payload.slot.eq(Mux(p_packet.kind == Kind.CREDIT, p_slot, projections.data.slot)),
             self.o.payload.first.eq(p_first),
         ]

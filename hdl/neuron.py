@@ -8,7 +8,10 @@ from ..models.fabric import Fabric
 from .shapes import layout
 from .staged import Staged
 
-__all__ = ["Neuron", "due", "fired"]
+__all__ = ["NEEDED", "Neuron", "due", "fired"]
+
+#: Stages of the update at which parameters are needed that are not at the first one.
+NEEDED = {"reset_by": 2, "bias": 2, "max_i": 2, "min_v": 7, "max_v": 7, "reset_to": 7, "threshold": 7, "max_spikes": 7}
 
 
 def due(fabric: Fabric) -> data.StructLayout:
@@ -18,7 +21,6 @@ def due(fabric: Fabric) -> data.StructLayout:
             "sum": signed(fabric.sum_bits),
             "fresh": 1,
             "state": layout(fabric.state_record),
-            "parameters": layout(fabric.neuron_record),
         }
     )
 
@@ -44,6 +46,8 @@ class Neuron(wiring.Component):
     Members
     -------
     i : stream of neurons that are due
+    parameters : In
+        Of the neuron that came so many clocks ago as :data:`NEEDED` says of each; the rest, of the neuron that comes.
     o : stream of neurons that fired
         One per clock.
     """
@@ -53,6 +57,7 @@ class Neuron(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(due(fabric), always_ready=True)),
+                "parameters": In(layout(fabric.neuron_record)),
                 "o": Out(stream.Signature(fired(fabric), always_ready=True)),
             }
         )
@@ -72,7 +77,7 @@ class Neuron(wiring.Component):
 
         valid = Staged(m, "valid", 0, self.i.valid, resets=True)
         fresh, arrived = at(0, "fresh", i.fresh), at(0, "arrived", i.sum)
-        p = {name: at(0, name, getattr(i.parameters, name)) for name in fabric.neuron_record.fields}
+        p = {name: at(NEEDED.get(name, 0), name, getattr(self.parameters, name)) for name in fabric.neuron_record.fields}
         was = {name: at(0, f"was_{name}", getattr(i.state, name)) for name in fabric.state_record.fields}
 
         def decayed(t, name, value, decay):

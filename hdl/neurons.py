@@ -1,13 +1,15 @@
 """State and parameters of a core's neurons, ``update_lanes`` of them updated per clock."""
 
-from amaranth.hdl import Module, Mux, Signal
+from itertools import groupby
+
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
-from .neuron import Neuron
+from .neuron import NEEDED, Neuron
 from .shapes import ANSWERS, READS, WRITES, layout
 from .staged import Staged
 from .synapses import summed
@@ -68,7 +70,7 @@ class Neurons(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        fabric, record = self.fabric, self.fabric.neuron_record
+        fabric = self.fabric
         due = self.i.payload.update
         m.d.comb += self.read.ready.eq(~self.i.valid)
         valid, sums = Staged(m, "valid", 0, self.i.valid, resets=True), Staged(m, "sums", 0, self.i.payload.sums)
@@ -82,27 +84,20 @@ class Neurons(wiring.Component):
         m.d.sync += self.data.valid.eq(asked[2])
         for lane in range(fabric.update_lanes):
             m.submodules[f"neuron_{lane}"] = neuron = Neuron(fabric)
-            m.submodules[f"parameters_{lane}"] = parameters = Table(
-                Space.PARAMETERS, layout(record), fabric.parameter_rows, lane * record.chunks, self.stored
-            )
+            m.d.comb += neuron.parameters.as_value().eq(self._parameters(m, lane, updates["parameter"]))
             m.submodules[f"state_{lane}"] = state = Memory(
                 shape=layout(fabric.state_record), depth=fabric.rows * fabric.groups, init=[]
             )
             read, write = state.read_port(), state.write_port()
             # plain registers behind the memories, so that they can be those of a block of RAM itself
-            now, of = (Signal.like(port.data, name=name, reset_less=True) for port, name in
-                       ((read, f"now_{lane}"), (parameters, f"of_{lane}")))
-            m.d.sync += [now.eq(read.data), of.eq(parameters.data)]
+            now = Signal.like(read.data, name=f"now_{lane}", reset_less=True)
+            m.d.sync += now.eq(read.data)
             m.d.comb += [
-                parameters.write.valid.eq(self.write.valid),
-                parameters.write.payload.eq(self.write.payload),
-                parameters.address.eq(due.parameter),
                 read.addr.eq(Mux(self.i.valid, due.state, self.read.payload.address)),
                 neuron.i.valid.eq(valid[2]),
                 neuron.i.payload.sum.eq(sums[2][lane]),
                 neuron.i.payload.fresh.eq(updates["fresh"][2]),
                 neuron.i.payload.state.eq(now),
-                neuron.i.payload.parameters.eq(of),
                 write.addr.eq(updates["state"][end]),
                 write.data.eq(neuron.o.payload.state),
                 write.en.eq(neuron.o.valid),
@@ -117,3 +112,24 @@ class Neurons(wiring.Component):
                     m.d.sync += self.data.payload.eq(now.as_value()[CHUNK * n :])
         m.d.comb += self.o.valid.eq(neuron.o.valid)
         return m
+
+    def _parameters(self, m, lane, address):
+        """The parameters of a lane, each when its neuron needs it: so they wait in their memory and not in registers."""
+        record, word = self.fabric.neuron_record, []
+        needed = [NEEDED.get(name, 0) for name, field in record.fields.items() for _ in range(field.width)]  # of each bit
+        for stage, chunks in groupby(range(record.chunks), lambda n: needed[CHUNK * n]):
+            first, *others = chunks
+            bits = range(CHUNK * first, min(record.width, CHUNK * (first + len(others) + 1)))
+            m.submodules[f"parameters_{lane}_{stage}"] = table = Table(
+                Space.PARAMETERS, len(bits), self.fabric.parameter_rows, lane * record.chunks + first, self.stored
+            )
+            of = Signal(len(bits), name=f"of_{lane}_{stage}", reset_less=True)
+            m.d.sync += of.eq(table.data)
+            m.d.comb += [
+                table.write.valid.eq(self.write.valid),
+                table.write.payload.eq(self.write.payload),
+                table.address.eq(address[stage]),
+            ]
+            waits = Staged(m, f"waits_{lane}_{stage}", stage, of)
+            word += [waits[needed[n]][n - bits.start] for n in bits]
+        return Cat(word)

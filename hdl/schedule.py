@@ -62,7 +62,7 @@ class Schedule(wiring.Component):
         m = Module()
         fabric, slots = self.fabric, self.fabric.populations
         m.submodules.populations = populations = Table(
-            Space.POPULATIONS, layout(fabric.population_record), slots, stored=self.stored
+            Space.POPULATIONS, layout(fabric.population_record), slots, stored=self.stored, block=True
         )
         m.submodules.tokens = tokens = Ledger(slots, fabric.token_bits)
         m.submodules.credits = credits = Ledger(slots, fabric.token_bits)
@@ -79,7 +79,8 @@ class Schedule(wiring.Component):
             m.d.sync += idle.bit_select(self.sent.payload, 1).eq(1)
 
         slot = Signal.like(tokens.paid.payload)
-        row = populations.data
+        row = Signal.like(populations.data, reset_less=True)  # a plain register, so that it can be that of a block of RAM
+        m.d.sync += row.eq(populations.data)
         m.d.comb += [populations.address.eq(slot), steps_read.addr.eq(slot), steps_write.addr.eq(slot)]
         for ledger in (tokens, credits):
             m.d.comb += ledger.owed.payload.slot.eq(slot)
@@ -102,6 +103,8 @@ class Schedule(wiring.Component):
 
         may_sweep, may_send = tokens.free & idle, credits.free & ready
         with m.FSM():
+            with m.State("READ FIRST"):
+                m.next = "FETCH FIRST"
             with m.State("FETCH FIRST"):
                 m.next = "FIRST"
             with m.State("FIRST"):  # after a reset, once for each slot: what its very first step waits for
@@ -113,7 +116,7 @@ class Schedule(wiring.Component):
                     ]
                 m.d.comb += steps_write.en.eq(1)
                 m.d.sync += slot.eq(slot + 1)
-                m.next = "FETCH FIRST"
+                m.next = "READ FIRST"
                 with m.If(slot == slots - 1):
                     m.d.sync += slot.eq(0)
                     m.next = "CHOOSE"
@@ -121,12 +124,14 @@ class Schedule(wiring.Component):
                 for n in reversed(range(slots)):
                     with m.If(may_sweep[n]):
                         m.d.sync += slot.eq(n)
-                        m.next = "FETCH SWEEP"
+                        m.next = "READ SWEEP"
                 with m.If(self.messages.ready):
                     for n in reversed(range(slots)):
                         with m.If(may_send[n]):
                             m.d.sync += slot.eq(n)
-                            m.next = "FETCH MESSAGE"
+                            m.next = "READ MESSAGE"
+            with m.State("READ MESSAGE"):
+                m.next = "FETCH MESSAGE"
             with m.State("FETCH MESSAGE"):
                 m.next = "MESSAGE"
             with m.State("MESSAGE"):
@@ -135,6 +140,8 @@ class Schedule(wiring.Component):
                     m.d.comb += credits.owed.valid.eq(1)
                     m.d.sync += ready.bit_select(slot, 1).eq(0)
                     m.next = "CHOOSE"
+            with m.State("READ SWEEP"):
+                m.next = "FETCH SWEEP"
             with m.State("FETCH SWEEP"):
                 m.next = "SWEEP"
             with m.State("SWEEP"):

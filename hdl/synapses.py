@@ -12,7 +12,7 @@ from .shapes import ANSWERS, READS, WRITES
 from .staged import Staged
 from .walk import operation, update
 
-__all__ = ["Slice", "Synapses", "summed"]
+__all__ = ["Choice", "Slice", "Synapses", "summed"]
 
 
 def summed(fabric: Fabric) -> data.StructLayout:
@@ -22,13 +22,30 @@ def summed(fabric: Fabric) -> data.StructLayout:
     )
 
 
-class To(enum.Enum, shape=2):
-    """What a weight is added to: the sum in memory, that made one clock or two clocks ago; or no weight, to zero."""
+class Past(enum.Enum, shape=2):
+    """A sum as it was stored last, that three operations ago left, or that two operations ago left."""
 
-    MEMORY = 0
-    LAST = 1
-    BEFORE = 2
-    ZERO = 3
+    STORED = 0
+    THIRD = 1
+    SECOND = 2
+
+
+class Choice(wiring.Component):
+    """Which past sum an addition starts from, unless it is that of the operation before.
+
+    A component of its own, so that synthesis for ECP5 leaves the last choice to the adder's own tables.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"which": In(Past), "stored": In(shape), "third": In(shape), "second": In(shape), "o": Out(shape)})
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.Switch(self.which):
+            for past, value in ((Past.STORED, self.stored), (Past.THIRD, self.third), (Past.SECOND, self.second)):
+                with m.Case(past):
+                    m.d.comb += self.o.eq(value)
+        return m
 
 
 class Slice(wiring.Component):
@@ -36,23 +53,30 @@ class Slice(wiring.Component):
 
     ::
 
-        weights_at ─► weights ─► c ─────────────────────────► (+) ─┬─► sums[c_row]
-        row ────────► sums ──┬─► c ─► (or what was made one or ─┘  │
-                             │         two clocks ago, if the row  │
-                             └─► swept is the same) ◄──────────────┘
+        weights_at ─► weights ─► c ─► d ──────────────────────► (+) ─► e ─┬─► sums[e_row]
+        row ───────────────────► sums ─┬─► d ─► Choice ─► (or) ─┘         │
+                                       │          ▲        ▲              │
+                                       └─► swept  └────────┴── of up to three operations ago
 
-    Memories are read in stage a, b takes what they give, c adds and stores.
+    Memories give what they read to plain registers, which can be those of a block of RAM itself: weights to c, and then d;
+    sums to d. What d adds, e stores.
 
     Members
     -------
-    weights_at, row : In
+    weights_at : In
         What stage a reads.
-    c_to : In
-        What c adds to.
-    c_row, c_store : In
-        Where c stores, and whether it does.
-    swept, weights : Out
-        What b took a clock ago.
+    row : In
+        What stage b reads.
+    d_past, d_last : In
+        What d adds to: a past sum, or the one that was made a clock ago.
+    d_clears : In
+        Zero it is instead.
+    e_row, e_store : In
+        Where e stores, and whether it does.
+    swept : Out
+        Sums, in stage d.
+    weights : Out
+        Weights, in stage c.
     write : stream of 16-bit writes
     """
 
@@ -64,9 +88,11 @@ class Slice(wiring.Component):
             {
                 "weights_at": In(range(fabric.weight_words)),
                 "row": In(row),
-                "c_to": In(To),
-                "c_row": In(row),
-                "c_store": In(1),
+                "d_past": In(Past),
+                "d_last": In(1),
+                "d_clears": In(1),
+                "e_row": In(row),
+                "e_store": In(1),
                 "swept": Out(sums),
                 "weights": Out(data.ArrayLayout(signed(fabric.weight_bits), self.lanes)),
                 "write": In(WRITES),
@@ -88,32 +114,32 @@ class Slice(wiring.Component):
 
         place = self.write.payload.place
         mine = (place.space == Space.WEIGHTS) & (place.chunk == self.chunk) & (place.address < fabric.weight_words)
+        c_weights, d_weights = (Signal.like(self.weights, name=f"{stage}_weights", reset_less=True) for stage in "cd")
+        d_sums, made = (Signal.like(self.swept, name=name, reset_less=True) for name in ("d_sums", "made"))
+        second, third = (Signal.like(self.swept, name=name, reset_less=True) for name in ("second", "third"))
+        m.submodules.choice = choice = Choice(self.swept.shape())
         m.d.comb += [
             load.addr.eq(place.address),
             load.data.eq(self.write.payload.data),
             load.en.eq(self.write.valid & mine),
             fetch.addr.eq(self.weights_at),
             read.addr.eq(self.row),
-            write.addr.eq(self.c_row),
-            write.en.eq(self.c_store),
+            write.addr.eq(self.e_row),
+            write.data.eq(made),
+            write.en.eq(self.e_store),
+            self.weights.eq(c_weights),
+            self.swept.eq(d_sums),
+            choice.which.eq(self.d_past),
+            choice.stored.eq(d_sums),
+            choice.second.eq(second),
+            choice.third.eq(third),
         ]
-        # plain registers behind the memories, so that they can be those of a block of RAM itself
-        b_sums, b_weights = Signal.like(self.swept, reset_less=True), Signal.like(self.weights, reset_less=True)
-        m.d.sync += [b_sums.eq(read.data), b_weights.eq(fetch.data)]
-        m.d.comb += [self.swept.eq(b_sums), self.weights.eq(b_weights)]
+        m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(c_weights), d_sums.eq(read.data)]
+        m.d.sync += [second.eq(made), third.eq(second)]
         for n in range(self.lanes):
-            new = Signal(signed(fabric.sum_bits), name=f"new_{n}")
-            last, before = (Signal.like(new, name=f"{name}_{n}", reset_less=True) for name in ("last", "before"))
-            to = Signal.like(new, name=f"to_{n}")
-            with m.Switch(self.c_to):
-                with m.Case(To.MEMORY):
-                    m.d.comb += to.eq(b_sums[n])
-                with m.Case(To.LAST):
-                    m.d.comb += to.eq(last)
-                with m.Case(To.BEFORE):
-                    m.d.comb += to.eq(before)
-            m.d.comb += [new.eq(to + Mux(self.c_to == To.ZERO, 0, b_weights[n])), write.data[n].eq(new)]
-            m.d.sync += [last.eq(new), before.eq(last)]
+            m.d.sync += made[n].eq(Mux(self.d_last, made[n], choice.o[n]) + d_weights[n])
+        with m.If(self.d_clears):
+            m.d.sync += made.eq(0)
         return m
 
 
@@ -129,7 +155,7 @@ class Synapses(wiring.Component):
     Members
     -------
     i : stream of operations
-        One per clock, in any order of rows; but a sweep comes third at the earliest behind what changed its row.
+        One per clock, in any order of rows; but a sweep comes fourth at the earliest behind what changed its row.
     o : stream of sums
         The sums of a group, before they are cleared. Latency :attr:`latency`.
     write : stream of 16-bit writes
@@ -139,7 +165,7 @@ class Synapses(wiring.Component):
     data : stream of 16-bit answers
     """
 
-    latency = 4
+    latency = 5
 
     def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
         self.fabric, self.stored = fabric, stored
@@ -161,24 +187,25 @@ class Synapses(wiring.Component):
         def at(stage, name, value, shape=None, **resets):
             return Staged(m, name, stage, value, shape, **resets)
 
-        # a, b and c are stages 1, 2 and 3
+        # a, b, c, d and e are stages 1 to 5
         stores = at(0, "stores", self.i.valid & (i.add | i.clear), resets=True)
         clears = at(0, "clears", i.clear)
         row = at(0, "row", i.row)
         weights_at = at(0, "weights_at", Mux(self.i.valid, i.weights, self.read.payload.address))
-        again, before = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2))  # the row of so many operations ago
-        memory = Mux(again, To.LAST, Mux(before, To.BEFORE, To.MEMORY))
-        to = at(1, "to", Mux(clears[1], To.ZERO, memory), To)
+        last, second, third = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2, 3))  # its row, n operations ago
+        last, past = at(1, "last", last), at(1, "past", Mux(second, Past.SECOND, Mux(third, Past.THIRD, Past.STORED)), Past)
 
         slices = []
         for n in range(fabric.weight_chunks):
             m.submodules[f"slice_{n}"] = part = Slice(fabric, n, self.stored)
             m.d.comb += [
                 part.weights_at.eq(weights_at[1]),
-                part.row.eq(row[1]),
-                part.c_to.eq(to[3]),
-                part.c_row.eq(row[3]),
-                part.c_store.eq(stores[3]),
+                part.row.eq(row[2]),
+                part.d_past.eq(past[4]),
+                part.d_last.eq(last[4]),
+                part.d_clears.eq(clears[4]),
+                part.e_row.eq(row[5]),
+                part.e_store.eq(stores[5]),
                 part.write.valid.eq(self.write.valid),
                 part.write.payload.eq(self.write.payload),
             ]
@@ -188,9 +215,9 @@ class Synapses(wiring.Component):
         # the group that is swept
         sweeps = at(0, "sweeps", self.i.valid & i.sweep, resets=True)
         update_now = {name: at(0, f"update_{name}", getattr(i.update, name)) for name in i.update.shape().members}
-        m.d.sync += self.o.valid.eq(sweeps[3])
-        m.d.sync += [getattr(self.o.payload.update, name).eq(value[3]) for name, value in update_now.items()]
-        with m.Switch(update_now["state"][3][: exact_log2(fabric.groups)]):
+        m.d.sync += self.o.valid.eq(sweeps[4])
+        m.d.sync += [getattr(self.o.payload.update, name).eq(value[4]) for name, value in update_now.items()]
+        with m.Switch(update_now["state"][4][: exact_log2(fabric.groups)]):
             for group in range(fabric.groups):
                 with m.Case(group) if fabric.groups > 1 else m.Default():
                     for n in range(fabric.update_lanes):

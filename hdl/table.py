@@ -17,6 +17,8 @@ class Table(wiring.Component):
     """A memory of ``depth`` words of ``shape``: in the words of ``space``, the chunks from ``first`` on. It begins with
     what is ``stored`` there.
 
+    ``block``: wide and shallow, it is to be blocks of RAM all the same, as LUTs are what is scarce.
+
     Members
     -------
     write : stream of 16-bit writes
@@ -27,8 +29,9 @@ class Table(wiring.Component):
         The word asked for in the clock before.
     """
 
-    def __init__(self, space: Space, shape, depth: int, first: int = 0, stored: Stored = NOTHING):
-        self.space, self.depth, self.first, self.stored = space, depth, first, stored
+    def __init__(self, space: Space, shape, depth: int, first: int = 0, stored: Stored = NOTHING, *,
+                 block: bool = False):
+        self.space, self.depth, self.first, self.stored, self.block = space, depth, first, stored, block
         self.chunks = -(-Shape.cast(shape).width // CHUNK)
         super().__init__(
             {
@@ -43,7 +46,8 @@ class Table(wiring.Component):
         m = Module()
         bits = CHUNK * self.chunks
         known = self.stored.column(self.space, CHUNK * self.first, bits)
-        m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known)
+        style = {"ram_style": "block"} if self.block else {}
+        m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known, attrs=style)
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
         here = Signal(self.chunks)
         w, place = self.write.payload, self.write.payload.place

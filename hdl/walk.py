@@ -25,7 +25,7 @@ def sweep(fabric: Fabric) -> data.StructLayout:
 
 
 def update(fabric: Fabric) -> data.StructLayout:
-    """The update of one group of ``update_lanes`` neurons: number ``group`` of population ``slot``.
+    """The update of one group of ``update_lanes`` neurons of population ``slot``.
 
     ``place`` is the number that it has for others: the index of its first neuron, without the lane. ``state`` and
     ``parameter`` are addresses, ``mask`` tells neurons from padding, ``last`` ends the sweep.
@@ -33,7 +33,6 @@ def update(fabric: Fabric) -> data.StructLayout:
     return data.StructLayout(
         {
             "state": range(fabric.rows * fabric.groups),
-            "group": range(fabric.rows * fabric.groups),
             "place": fabric.place_bits,
             "parameter": layout(fabric.population_record)["parameters"].shape,
             "mask": fabric.update_lanes,
@@ -69,7 +68,7 @@ class Walk(wiring.Component):
         (after a reset: clear every row)
 
     A spike that reaches n rows in all its windows takes n clocks and the next one follows without a gap; sums and weights
-    are found by adding, not by multiplying. A sweep starts between two spikes, three clocks after the last
+    are found by adding, not by multiplying. A sweep starts between two spikes, four clocks after the last
     row of the first, and holds up the second.
 
     Members
@@ -88,7 +87,7 @@ class Walk(wiring.Component):
         Weights in the window that is begun in this clock.
     """
 
-    pause = 1  #: clocks after a sweep was taken, in which the sums before it are stored
+    pause = 2  #: clocks after a sweep was taken, in which the sums before it are stored
 
     def __init__(self, fabric: Fabric):
         self.fabric = fabric
@@ -113,14 +112,14 @@ class Walk(wiring.Component):
         select = exact_log2(fabric.groups)  # bits of a group's place in its row
 
         clearing, row = Signal(init=1), Signal.like(o.row)
-        sweeping, waits, visiting, walks = Signal(), Signal(), Signal(), Signal()
+        sweeping, visiting, walks, waits = Signal(), Signal(), Signal(), Signal(range(self.pause + 1))
         with m.If(clearing):
             m.d.comb += [self.o.valid.eq(1), o.clear.eq(1), o.row.eq(row)]
             m.d.sync += row.eq(row + 1)
             with m.If(row == fabric.rows - 1):
                 m.d.sync += clearing.eq(0)
         with m.Elif(sweeping):
-            m.d.comb += [self.o.valid.eq(~waits), o.sweep.eq(1)]
+            m.d.comb += [self.o.valid.eq(waits == 0), o.sweep.eq(1)]
         with m.Elif(self.sweeps.valid & ~walks):
             m.d.comb += self.sweeps.ready.eq(1)
         with m.Elif(self.i.valid), m.Switch(v.kind):
@@ -145,12 +144,16 @@ class Walk(wiring.Component):
         """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already."""
         o, v = self.o.payload, self.i.payload
 
-        def count(of, name):
-            """What is left of ``of``, this one included; and whether this is the last."""
+        def count(of, one, name):
+            """What is left of ``of``, this one included; and whether this is the last (``one``: of the first so)."""
             left, later = Signal.like(of, name=f"{name}_left"), Signal.like(of, name=f"{name}_later")
-            last = Signal(name=f"{name}_last")
-            m.d.comb += [left.eq(Mux(walks, later, of)), last.eq(left == 1)]
-            return left, later, last
+            last, last_later = Signal(name=f"{name}_last"), Signal(name=f"{name}_last_later")
+            m.d.comb += [left.eq(Mux(walks, later, of)), last.eq(Mux(walks, last_later, one))]
+
+            def go_on(to, to_one):
+                m.d.sync += [later.eq(to), last_later.eq(to_one)]
+
+            return left, last, go_on
 
         def start(name):
             """Sums and weights with which something began that is still going on: at first, the spike itself."""
@@ -162,9 +165,9 @@ class Walk(wiring.Component):
                 later.append(held)
             return now, later
 
-        rows, rows_later, row_last = count(v.rows, "rows")
-        columns, columns_later, column_last = count(v.columns, "columns")
-        lines, lines_later, line_last = count(v.lines, "lines")
+        rows, row_last, rows_go_on = count(v.rows, v.one_row, "rows")
+        columns, column_last, columns_go_on = count(v.columns, v.one_column, "columns")
+        lines, line_last, lines_go_on = count(v.lines, v.one_line, "lines")
         (row, weights), at_later = start("at")
         window, window_later = start("window")
         line, line_later = start("line")
@@ -172,13 +175,10 @@ class Walk(wiring.Component):
         with m.If(visiting):
             m.d.comb += [self.o.valid.eq(1), o.add.eq(1), o.row.eq(row), o.weights.eq(weights)]
             m.d.comb += self.operations.eq(Mux(begins, v.fanout, 0))
-            m.d.sync += [
-                walks.eq(1),
-                begins.eq(row_last),
-                rows_later.eq(rows - 1),
-                columns_later.eq(columns),
-                lines_later.eq(lines),
-            ]
+            m.d.sync += [walks.eq(1), begins.eq(row_last)]
+            rows_go_on(rows - 1, rows == 2)
+            columns_go_on(columns, column_last)
+            lines_go_on(lines, line_last)
             m.d.sync += [later.eq(now) for later, now in zip(window_later + line_later, window + line, strict=True)]
             # the next row, its weights
             (at_row, at_weights), steps = at_later, [(v.row_x, v.weights_x, window), (v.row_y, v.weights_y, line)]
@@ -189,13 +189,14 @@ class Walk(wiring.Component):
             with m.If(~row_last):
                 m.d.sync += [at_row.eq(row + 1), at_weights.eq(weights + v.stride)]
             with m.Else():
-                m.d.sync += rows_later.eq(v.rows)
+                rows_go_on(v.rows, v.one_row)
                 with m.If(~column_last):
-                    m.d.sync += columns_later.eq(columns - 1)
+                    columns_go_on(columns - 1, columns == 2)
                     for later in (at_later, window_later):
                         m.d.sync += [later[0].eq(next_column[0]), later[1].eq(next_column[1])]
                 with m.Elif(~line_last):
-                    m.d.sync += [columns_later.eq(v.columns), lines_later.eq(lines - 1)]
+                    columns_go_on(v.columns, v.one_column)
+                    lines_go_on(lines - 1, lines == 2)
                     for later in (at_later, window_later, line_later):
                         m.d.sync += [later[0].eq(next_line[0]), later[1].eq(next_line[1])]
                 with m.Else():
@@ -203,34 +204,32 @@ class Walk(wiring.Component):
                     m.d.comb += self.i.ready.eq(1)
 
     def _sweep(self, m, sweeping, waits, select):
-        """The groups of a population, one for each clock of ``sweeping`` but the first, while the sums are stored."""
+        """The groups of a population, one for each clock of ``sweeping`` but the first ones, while the sums are stored."""
         fabric, update = self.fabric, self.o.payload.update
         job = Signal(sweep(fabric))
         neurons = Signal.like(job.neurons)  # still to update
-        group, state = Signal.like(update.group), Signal.like(update.state)
+        state = Signal.like(update.state)
         place, parameter = Signal.like(update.place), Signal.like(update.parameter)
         channels, columns = Signal.like(job.channels), Signal.like(job.columns)  # left of this position, of this line
         last, position_ends = Signal(), Signal()
         m.d.comb += [sweeping.eq(neurons != 0), last.eq(neurons <= fabric.update_lanes), position_ends.eq(channels == 1)]
         with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [
-                waits.eq(1),
+                waits.eq(self.pause),
                 job.eq(self.sweeps.payload),
                 neurons.eq(self.sweeps.payload.neurons),
                 state.eq(self.sweeps.payload.row << select),
-                group.eq(0),
                 place.eq(0),
                 parameter.eq(self.sweeps.payload.parameters),
                 channels.eq(self.sweeps.payload.channels),
                 columns.eq(self.sweeps.payload.columns),
             ]
-        with m.If(waits):
-            m.d.sync += waits.eq(0)
+        with m.If(waits != 0):
+            m.d.sync += waits.eq(waits - 1)
         with m.Elif(sweeping):
             m.d.comb += [
                 self.o.payload.row.eq(state >> select),
                 update.state.eq(state),
-                update.group.eq(group),
                 update.place.eq(place),
                 update.parameter.eq(parameter),
                 update.slot.eq(job.slot),
@@ -241,7 +240,6 @@ class Walk(wiring.Component):
             ]
             m.d.comb += [update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
             m.d.sync += [
-                group.eq(group + 1),
                 state.eq(state + 1),
                 neurons.eq(Mux(last, 0, neurons - fabric.update_lanes)),
                 channels.eq(Mux(position_ends, job.channels, channels - 1)),

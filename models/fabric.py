@@ -133,20 +133,20 @@ class Fabric:
         """
         row, weights, place = bits_for(self.rows), bits_for(self.weight_words), bits_for(self.places)
         return Record(
-            weights=weights,
-            stride=bits_for(self.weight_words + 1),
-            row=row,
-            rows=bits_for(self.rows + 1),
-            fanout=bits_for(self.neurons + 1),
-            sources=INDEX_BITS + 1,
             slot=bits_for(self.populations),
-            late=1,
             tabled=1,
+            sources=INDEX_BITS + 1,
             channel_bits=bits_for(INDEX_BITS + 1),
             column_bits=bits_for(INDEX_BITS + 1),
             y=place,
             x=place,
             c=bits_for(self.places + self.runs),
+            late=1,
+            weights=weights,
+            stride=bits_for(self.weight_words + 1),
+            row=row,
+            rows=bits_for(self.rows + 1),
+            fanout=bits_for(self.neurons + 1),
             row_y=row,
             weights_y=weights,
             row_x=row,
@@ -255,27 +255,28 @@ class Fabric:
 
     @cached_property
     def neuron_record(self) -> Record:
-        """Parameters of one neuron; see :func:`aerloom.models.golden.fire` for what each of them does."""
+        """Parameters of one neuron, in the order in which its update needs them; see
+        :func:`aerloom.models.golden.fire` for what each of them does."""
         state = Field(self.state_bits, signed=True)
         return Record(
+            v0=state,
             decay_v=13,
             decay_i=13,
-            bias=state,
-            threshold=state,
-            reset_by=state,
-            reset_to=state,
-            v0=state,
-            min_v=state,
-            max_v=state,
-            max_i=state,
-            max_spikes=self.spike_bits,
-            refractory=self.refractory_bits,
             shift=self.shift_bits,
+            refractory=self.refractory_bits,
+            reset_late=1,
+            reset_value=1,
+            truncate=1,
             filtered=1,
             bias_filtered=1,
-            truncate=1,
-            reset_value=1,
-            reset_late=1,
+            reset_by=state,
+            bias=state,
+            max_i=state,
+            min_v=state,
+            max_v=state,
+            reset_to=state,
+            threshold=state,
+            max_spikes=self.spike_bits,
         )
 
     @cached_property

@@ -17,8 +17,10 @@ SPIKE, STEP, CREDIT = int(Kind.SPIKE), int(Kind.STEP), int(Kind.CREDIT)
 KEY, INDEX = 3, 13  #: first bits of a packet's key and index
 KEYS = (1 << INDEX - KEY) - 1
 LATE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits are the kind
-FETCH_FIRST, FIRST, CHOOSE, FETCH_MESSAGE, MESSAGE, FETCH_SWEEP, SWEEP, GRANT = range(8)  #: states of Schedule
-FETCH_STEP, OWE, PASS = 2, 3, 4  #: more states of Entrance
+#: states of Schedule
+READ_FIRST, FETCH_FIRST, FIRST, CHOOSE = range(4)
+READ_MESSAGE, FETCH_MESSAGE, MESSAGE, READ_SWEEP, FETCH_SWEEP, SWEEP, GRANT = range(4, 11)
+FETCH_GATE, FIRST_STEP, FETCH_STEP, OWE, PASS = range(5)  #: states of Entrance
 FOREVER = 1 << 60
 
 
@@ -184,32 +186,28 @@ def visit_of(c: int, p: Any, s: Any) -> int:
 def schedule(c: int, p: Any, e: Any, s: Any, sweeps: int, jobs_ready: int, grants_ready: int) -> int:
     """Computes :class:`aerloom.hdl.schedule.Schedule`, but for what comes in; 1 if it starts a message, 2 for grants."""
     slots, state, slot = p.sizes[0], s.state[c], s.slot[c]
-    if state == FETCH_FIRST:
-        s.state[c] = FIRST
+    if state in (READ_FIRST, FETCH_FIRST, READ_MESSAGE, FETCH_MESSAGE, READ_SWEEP, FETCH_SWEEP):
+        s.state[c] += 1
     elif state == FIRST:
         s.tokens[c, slot] += p.tokens_first[c, slot] - 1
         s.credits[c, slot] += p.credits_first[c, slot] - 1
         s.slot[c] = slot + 1 if slot + 1 < slots else 0
-        s.state[c] = FETCH_FIRST if slot + 1 < slots else CHOOSE
+        s.state[c] = READ_FIRST if slot + 1 < slots else CHOOSE
     elif state == CHOOSE:
         for n in range(slots):
             if jobs_ready and s.credits[c, n] == 0 and s.ready[c, n]:
-                s.slot[c], s.state[c] = n, FETCH_MESSAGE
+                s.slot[c], s.state[c] = n, READ_MESSAGE
                 return 0
         for n in range(slots):
             if s.tokens[c, n] == 0 and s.idle[c, n]:
-                s.slot[c], s.state[c] = n, FETCH_SWEEP
+                s.slot[c], s.state[c] = n, READ_SWEEP
                 return 0
-    elif state == FETCH_MESSAGE:
-        s.state[c] = MESSAGE
     elif state == MESSAGE:
         if jobs_ready:
             s.credits[c, slot] += p.credits[c, slot]
             s.ready[c, slot] = 0
             s.state[c] = CHOOSE
             return 1
-    elif state == FETCH_SWEEP:
-        s.state[c] = SWEEP
     elif state == SWEEP:
         if sweeps:
             s.tokens[c, slot] += p.tokens[c, slot]
@@ -364,7 +362,7 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
     ``gate`` (I + K) is for :class:`aerloom.hdl.gate.Entrance`: what inputs wait for, 1 each before; then STEPs heard, 0.
     """
     inputs, up = p.sizes[1], p.out[0, 0]
-    state, at, sent, now, heard = FETCH_FIRST, 0, 0, 0, 0
+    state, at, sent, now, heard = FETCH_GATE, 0, 0, 0, 0
     told = p.sizes[5]  # packets of the host's that come before its spikes
     while heard < watched:
         # Entrance
@@ -379,12 +377,12 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
             taken = route(n, p, b, r, packet if offers else 0)
             entered |= taken & 1 != 0 and offers
             happens |= taken & 2 != 0
-        if state == FETCH_FIRST:
-            state = FIRST
-        elif state == FIRST:
+        if state == FETCH_GATE:
+            state = FIRST_STEP
+        elif state == FIRST_STEP:
             gate[at] += p.gates[at, 1] - 1
             at += 1
-            state = FETCH_FIRST if at < inputs else PASS
+            state = FETCH_GATE if at < inputs else PASS
         elif state == FETCH_STEP:
             state = OWE
         elif state == OWE:

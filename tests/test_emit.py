@@ -26,7 +26,7 @@ def sweep(slot, row, groups, fabric):
             "spikes": spikes,
             "clipped": 0,
             "update": update
-            | {"state": row * fabric.groups + n, "group": n, "place": place(n), "last": int(n == len(groups) - 1)},
+            | {"state": row * fabric.groups + n, "place": place(n), "last": int(n == len(groups) - 1)},
         }
         for n, spikes in enumerate(groups)
     ]

@@ -12,18 +12,20 @@ from hypothesis import strategies as st
 
 from aerloom import Projection
 from aerloom.hdl.locate import Locate
+from aerloom.hdl.lookup import INDEXING
 from aerloom.hdl.walk import Walk
 from aerloom.models import golden
-from aerloom.models.fabric import Kind
+from aerloom.models.fabric import Kind, Space
 from aerloom.models.grid import Code, Grid
 from aerloom.models.reach import reach, sparse
 from aerloom.models.window import Window
 from aerloom.sim.engine import open_engine
 from tests.networks import convolved, pools, windows
-from tests.wrap import TOY, Plain, many, rows, talk
+from tests.wrap import TOY, Plain, many, rows, talk, writes
 
 WINDOW = Window((2, 6, 7), (3, 3), (2, 1), (1, 1))
 FABRIC = dataclasses.replace(TOY, rows=200, weight_words=1000, places=300, runs=200)
+NUMBER = 5  # of the projection
 
 
 class Ways(wiring.Component):
@@ -73,21 +75,24 @@ def projections(draw):
 
 
 def arrival(index, projection):
-    return {"kind": Kind.SPIKE, "index": index, "slot": 0, "first": 1, "projection": projection}
+    return {"kind": Kind.SPIKE, "index": index, "slot": 0, "first": 1, "projection": projection, "number": NUMBER}
 
 
-def load(simulation, way):
-    """Fill the tables from some row on; gives the projection's own row."""
+def load(simulation, way, **fields):
+    """Fill the tables from some row on, and the projection's own row; gives of that what comes with an arrival."""
     bases = [3, 2, 1]
     for (space, record, _), entries, first in zip(FABRIC.axes, way.tables, bases, strict=True):
         own = [vars(e) | {"next": e.next + first if e.next else 0} for e in entries]
         values = [{"known": 0}] * first + [{k: v for k, v in e.items() if k in record.fields} for e in own]
         talk(simulation, {"write": rows(space, record, values)}, {})
-    fields = FABRIC.projection_record.fields
+    widths = FABRIC.projection_record.fields
     steps = dict(zip(("row_y", "weights_y", "row_x", "weights_x"), (*way.step_y, *way.step_x), strict=True))
-    return {"tabled": 1, "stride": way.stride} | dict(zip("yxc", bases, strict=True)) | {
-        name: value % (1 << fields[name].width) for name, value in steps.items()
-    }
+    own = {"tabled": 1, "stride": way.stride} | dict(zip("yxc", bases, strict=True)) | {
+        name: value % (1 << widths[name].width) for name, value in steps.items()
+    } | fields
+    record = FABRIC.projection_record
+    talk(simulation, {"write": writes(Space.PROJECTIONS, [record.pack(**own)], record.chunks, NUMBER)}, {})
+    return {name: own[name] for name in INDEXING if name in own}
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
@@ -111,10 +116,10 @@ def test_every_spike_reaches_what_it_should(engine, stall):
             assume(all(part.rows <= FABRIC.rows and len(way.words) <= FABRIC.weight_words for part, way in ways))
             for part, way in ways:
                 row, first = r.randint(0, FABRIC.rows - part.rows), r.randint(0, FABRIC.weight_words - len(way.words))
-                own = load(simulation, way) | {
-                    "row": row, "weights": first, "sources": int(index.max()) + 1,
-                    "channel_bits": code.channel_bits, "column_bits": code.column_bits,
-                }
+                own = load(
+                    simulation, way, row=row, weights=first, sources=int(index.max()) + 1,
+                    channel_bits=code.channel_bits, column_bits=code.column_bits,
+                )
                 live = part.seats >= 0
                 for n, at in enumerate(index.tolist()):
                     out = talk(simulation, {"i": [arrival(at, own)]}, {"taken": 1}, drain=0)
@@ -142,8 +147,7 @@ def test_cycles_of_a_spike_are_positions_times_rows(engine):
     held = WINDOW.count(np.ones((2, *WINDOW.size), int)).reshape(WINDOW.shape)  # windows that hold each number
     with open_engine(Plain(Ways(), events=["taken", "stray", "operations"]), engine) as simulation:
         talk(simulation, {}, {"o": FABRIC.rows})
-        own = load(simulation, way) | {
-            "sources": 1 << 10, "channel_bits": code.channel_bits, "column_bits": code.column_bits}
+        own = load(simulation, way, sources=1 << 10, channel_bits=code.channel_bits, column_bits=code.column_bits)
         spikes = [[r.randrange(n) for n in WINDOW.shape] for _ in range(200)]
         rows_each = -(-6 // FABRIC.lanes)
         due = [int(held[c, y, x]) * rows_each for c, y, x in spikes]
@@ -171,8 +175,8 @@ def test_a_pruned_projection_is_a_walk_over_its_weights(engine, stall):
         talk(simulation, {}, {"o": FABRIC.rows})
         for density in (0.0, 0.02, 0.2, 0.6, 1.0)[:: 1 if engine == "compiled" else 2]:
             q, way, blocks = sparse_way(r, 11, 37, density)
-            own = load(simulation, way) | {
-                "row": 7, "weights": 5, "sources": 11, "channel_bits": code.channel_bits, "column_bits": code.column_bits}
+            own = load(simulation, way, row=7, weights=5, sources=11,
+                       channel_bits=code.channel_bits, column_bits=code.column_bits)
             spikes = r.permutation(np.repeat(np.arange(11), 3))
             # a STEP is one, whatever is said of a spike with its index
             step = arrival(max(range(11), key=lambda n: way.tables[2][n].next), own) | {"kind": Kind.STEP}
@@ -196,7 +200,7 @@ def test_a_pruned_spike_takes_a_clock_for_each_row_that_has_weights(engine):
     assert len(way.tables[2]) > 50 and blocks.min() == 1
     with open_engine(Plain(Ways(), events=["taken", "stray", "operations"]), engine) as simulation:
         talk(simulation, {}, {"o": FABRIC.rows})
-        own = load(simulation, way) | {"sources": 30, "channel_bits": 19, "column_bits": 0}
+        own = load(simulation, way, sources=30, channel_bits=19, column_bits=0)
         spikes = r.integers(0, 30, 200)
         before = simulation.cycles
         talk(simulation, {"i": [arrival(n, own) for n in spikes.tolist()]}, {"o": int(blocks[spikes].sum())})

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from aerloom.hdl.lookup import Lookup
+from aerloom.hdl.lookup import INDEXING, Lookup
 from aerloom.models.fabric import Kind, Space
 from aerloom.sim.engine import open_engine
 from tests.wrap import TOY, Plain, many, packet, rows, talk
@@ -28,7 +28,8 @@ def arrivals(p, keys, projections):
     if p["kind"] == Kind.CREDIT:
         return [common | {"slot": row["slot"], "first": 1}] * row["home"]
     mine = projections[row["first"] : row["first"] + row["count"]]
-    return [common | {"slot": q["slot"], "projection": q, "first": int(n == 0)} for n, q in enumerate(mine)]
+    return [common | {"slot": q["slot"], "projection": {name: q[name] for name in INDEXING}, "number": row["first"] + n,
+                      "first": int(n == 0)} for n, q in enumerate(mine)]
 
 
 def load(simulation, keys, projections):
@@ -53,7 +54,7 @@ def test_a_packet_arrives_at_all_projections_of_its_key(engine, stall):
             out = talk(simulation, {"i": packets}, {"o": len(flat), "stray": strays}, drain=20)
             for arrival in out["o"]:
                 if arrival["kind"] == Kind.CREDIT:
-                    del arrival["projection"]
+                    del arrival["projection"], arrival["number"]
             assert out["o"] == flat
             assert len(out["stray"]) == strays
 

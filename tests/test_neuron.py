@@ -4,10 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aerloom.hdl.neuron import Neuron
+from aerloom.hdl.neuron import NEEDED, Neuron, due, fired
+from aerloom.hdl.shapes import layout
+from aerloom.hdl.staged import Staged
 from aerloom.models import golden
 from aerloom.models.fabric import Fabric, Field, Record
 from aerloom.models.network import PER_NEURON, Input, Network, Population, Projection
@@ -20,6 +25,29 @@ TOYS = {
     spike_bits: Fabric(state_bits=4, sum_bits=4, spike_bits=spike_bits, refractory_bits=refractory_bits)
     for spike_bits, refractory_bits in ((1, 2), (2, 1))
 }
+
+
+class Fed(wiring.Component):
+    """A neuron that gets its parameters with its state, and each when it needs it."""
+
+    def __init__(self, fabric):
+        self.fabric = fabric
+        members = {**due(fabric).members, "parameters": layout(fabric.neuron_record)}
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout(members), always_ready=True)),
+            "o": Out(stream.Signature(fired(fabric), always_ready=True)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.neuron = neuron = Neuron(self.fabric)
+        wiring.connect(m, neuron.o, wiring.flipped(self.o))
+        m.d.comb += neuron.i.valid.eq(self.i.valid)
+        m.d.comb += [getattr(neuron.i.payload, name).eq(getattr(self.i.payload, name)) for name in due(self.fabric).members]
+        for name in self.fabric.neuron_record.fields:
+            waits = Staged(m, name, 0, getattr(self.i.payload.parameters, name))
+            m.d.comb += getattr(neuron.parameters, name).eq(waits[NEEDED.get(name, 0)])
+        return m
 
 
 def network_of(population, state_bits):
@@ -54,7 +82,7 @@ def update(simulation, population, fabric, sums, fresh, v, i, after):
     network = network_of(population, fabric.state_bits)
     values = neuron_values(network, population, 0)
     values |= {name: x for name in PER_NEURON if isinstance(x := getattr(population, name), np.ndarray)}
-    due = Record(
+    record = Record(
         sum=Field(fabric.sum_bits, signed=True),
         fresh=1,
         state=fabric.state_record.width,
@@ -64,17 +92,17 @@ def update(simulation, population, fabric, sums, fresh, v, i, after):
     def wide(x):  # Python integers, as words are longer than NumPy's
         return x.astype(object) if isinstance(x, np.ndarray) else x
 
-    words = due.pack(
+    words = record.pack(
         sum=wide(sums),
         fresh=wide(fresh),
         state=fabric.state_record.pack(v=wide(v), i=wide(i), after=wide(after)),
         parameters=fabric.neuron_record.pack(**{name: wide(x) for name, x in values.items()}),
     )
     out = simulation.exchange({"i": words.tolist()}, {"o": v.size})["o"]
-    fired = Record(state=fabric.state_record.width, spikes=fabric.spike_bits, clipped=1)
-    fired = fired.unpack(np.array(out, object))
-    state = fabric.state_record.unpack(fired["state"])
-    return np.stack([fired["spikes"], state["v"], state["i"], state["after"]]).astype(int), sum(fired["clipped"])
+    record = Record(state=fabric.state_record.width, spikes=fabric.spike_bits, clipped=1)
+    came = record.unpack(np.array(out, object))
+    state = fabric.state_record.unpack(came["state"])
+    return np.stack([came["spikes"], state["v"], state["i"], state["after"]]).astype(int), sum(came["clipped"])
 
 
 def longest(population):
@@ -134,7 +162,7 @@ def test_every_membrane_and_sum_at_toy_width_under_every_option(engine, spike_bi
     fabric, r = TOYS[spike_bits], np.random.default_rng(spike_bits)
     v, sums = (x.reshape(-1) - 8 for x in np.meshgrid(np.arange(16), np.arange(16)))
     every = 41 if engine != "compiled" else 7 if stall else 1
-    with open_engine(Plain(Neuron(fabric)), engine, stall=stall) as simulation:
+    with open_engine(Plain(Fed(fabric)), engine, stall=stall) as simulation:
         for population in itertools.islice(toy_populations(r, fabric), 0, None, every):
             i = r.integers(-8, 8, v.size) if population.decay_i is not None else np.zeros_like(v)
             fresh = (r.random(v.size) < 0.1).astype(int)
@@ -145,17 +173,17 @@ def test_every_membrane_and_sum_at_toy_width_under_every_option(engine, spike_bi
 @pytest.mark.parametrize("stall", [0.2])
 def test_any_options_at_full_width(engine, stall):
     fabric = Fabric()
-    with open_engine(Plain(Neuron(fabric)), engine, stall=stall) as simulation:
+    with open_engine(Plain(Fed(fabric)), engine, stall=stall) as simulation:
 
         @settings(max_examples=many(engine, 300), deadline=None)
         @given(st.data())
-        def check(data):
-            population = data.draw(populations("p", data.draw(st.booleans()), fabric.state_bits))
+        def check(drawn):
+            population = drawn.draw(populations("p", drawn.draw(st.booleans()), fabric.state_bits))
             n = population.size
 
             def some(low, high):
                 edges = st.sampled_from((low, high, 0))
-                return np.array(data.draw(st.lists(edges | st.integers(low, high), min_size=n, max_size=n)))
+                return np.array(drawn.draw(st.lists(edges | st.integers(low, high), min_size=n, max_size=n)))
 
             half = 1 << fabric.state_bits - 1
             i = some(-half, half - 1) if population.decay_i is not None else np.zeros(n, int)
@@ -169,6 +197,6 @@ def test_an_update_takes_a_clock(engine):
     fabric = TOYS[1]
     population = Population("p", (50,))
     zeros = np.zeros(50, int)
-    with open_engine(Plain(Neuron(fabric)), engine) as simulation:
+    with open_engine(Plain(Fed(fabric)), engine) as simulation:
         update(simulation, population, fabric, zeros, zeros, zeros, zeros, zeros)
         assert simulation.cycles == 50 + Neuron.latency(fabric)

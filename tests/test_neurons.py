@@ -61,7 +61,6 @@ def groups(population, sums, fresh, parameters, state):
             "sums": padded[n * lanes :][:lanes],
             "update": {
                 "state": state + n,
-                "group": n,
                 "place": n,
                 "parameter": parameters + differs(population) * n,
                 "mask": (1 << min(lanes, size - n * lanes)) - 1,
@@ -110,7 +109,7 @@ def test_steps_of_a_population(engine, stall):
 
 
 def test_reading_gives_way_to_updates(engine):
-    update = dict.fromkeys(("group", "parameter", "mask", "slot", "fresh", "last"), 0)
+    update = dict.fromkeys(("parameter", "mask", "slot", "fresh", "last"), 0)
     due = [{"sums": [n, -n], "update": update | {"state": n % 10}} for n in range(60)]
     loud = FABRIC.neuron_record.pack(decay_v=4096, max_v=100, min_v=-100, threshold=99)
     with open_engine(Plain(Neurons(FABRIC)), engine, stall=0.4) as simulation:
@@ -122,7 +121,7 @@ def test_reading_gives_way_to_updates(engine):
 
 
 def test_each_group_by_itself_starts_afresh(engine):
-    update = dict.fromkeys(("group", "parameter", "mask", "slot", "last"), 0)
+    update = dict.fromkeys(("parameter", "mask", "slot", "last"), 0)
     due = [{"sums": [n, -n], "update": update | {"state": n, "fresh": n % 2}} for n in range(10)]
     still = FABRIC.neuron_record.pack(decay_v=4096, max_v=100, min_v=-100, threshold=99, v0=50)
     with open_engine(Plain(Neurons(FABRIC)), engine) as simulation:
@@ -135,7 +134,7 @@ def test_each_group_by_itself_starts_afresh(engine):
 
 
 def test_a_group_takes_a_clock(engine):
-    update = dict.fromkeys(("state", "group", "parameter", "mask", "slot", "fresh", "last"), 0)
+    update = dict.fromkeys(("state", "parameter", "mask", "slot", "fresh", "last"), 0)
     with open_engine(Plain(Neurons(FABRIC)), engine) as simulation:
         talk(simulation, {"i": [{"sums": [0, 0], "update": update}] * 30}, {"o": 30})
         assert simulation.cycles == 30 + Neurons.latency(FABRIC)

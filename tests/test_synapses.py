@@ -37,16 +37,15 @@ def stored(weights, fabric):
 
 def random_operations(r, fabric, count):
     """Operations as a Walk makes them; as a rule on the row of the one before."""
-    out, row, changed = [], 0, [None, None]
+    out, row, changed = [], 0, [None, None, None]
     for _ in range(count):
         row = row if r.random() < 0.6 else int(r.integers(fabric.rows))
         kind = r.choice(["add", "add", "add", "clear", "sweep", "sweep clear", "none"])
-        if "sweep" in kind and row in changed[-2:]:
+        if "sweep" in kind and row in changed[-3:]:
             kind = "none"
         changed.append(row if "add" in kind or "clear" in kind else None)
         update = {
             "state": row * fabric.groups + int(r.integers(fabric.groups)),
-            "group": int(r.integers(fabric.rows * fabric.groups)),
             "place": int(r.integers(1 << fabric.place_bits)),
             "parameter": int(r.integers(fabric.parameter_rows)),
             "mask": int(r.integers(1 << fabric.update_lanes)),
@@ -107,7 +106,7 @@ def test_every_weight_is_added_to_every_sum(engine, fabric):
     look = pause | {"sweep": 1}
     operations = []
     for weight in range(many(engine, 1 << min(4, fabric.weight_bits))):  # odd steps through all the sums
-        step = [add | {"weights": weight}, pause, pause, look] + [add | {"weights": 1}] * (weight % 2 == 0)
+        step = [add | {"weights": weight}, pause, pause, pause, look] + [add | {"weights": 1}] * (weight % 2 == 0)
         operations += step * (1 << fabric.sum_bits)
     sums = np.zeros((fabric.rows, fabric.lanes), int)
     expected = integrate(operations, (same + half) % (2 * half) - half, sums, fabric)

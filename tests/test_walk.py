@@ -22,11 +22,11 @@ def cleared(simulation, fabric):
     return talk(simulation, {"restart": [1]}, {"o": fabric.rows}, drain=5)["o"]
 
 
-def random_visit(r, fabric, kind=None, dense=False):
+def random_visit(r, fabric, kind=None, dense=False, **fields):
     p, axis = fabric.projection_record.fields, fabric.axis_record.fields
     visit = {name: r.getrandbits(p[name].width) for name in STEPS}
     counts = {name: 1 if dense else r.choice([1, 1, 2, r.randint(1, 5)]) for name in ("columns", "lines")}
-    return visit | counts | {
+    visit |= counts | {
         "kind": r.choice([Kind.SPIKE] * 8 + [Kind.STEP, Kind.CREDIT]) if kind is None else kind,
         "slot": r.randrange(fabric.populations),
         "rows": r.choice([1, 1, 2, r.randint(1, (1 << axis["count"].width) - 1)]),
@@ -35,7 +35,8 @@ def random_visit(r, fabric, kind=None, dense=False):
         "known": int(r.random() < 0.9),
         "hits": int(r.random() < 0.9),
         "first": r.randrange(2),
-    }
+    } | fields
+    return visit | {f"one_{name}": int(visit[f"{name}s"] == 1) for name in ("row", "column", "line")}
 
 
 STEPS = ("row", "weights", "stride", "row_x", "weights_x", "row_y", "weights_y")
@@ -94,7 +95,6 @@ def updates(sweep, fabric):
         last = left <= lanes
         update = {
             "state": state,
-            "group": group,
             "place": place % (1 << fabric.place_bits),
             "parameter": (sweep["parameters"] + (own if sweep["each"] else 0)) % rows,
             "mask": (1 << min(left, lanes)) - 1,
@@ -171,7 +171,7 @@ def test_there_is_no_gap_between_spikes(engine, fabric, dense):
         groups = sum(len(updates(s, fabric)) for s in sweeps)
         before = simulation.cycles
         talk(simulation, {"sweeps": sweeps}, {"o": groups})
-        assert simulation.cycles - before == groups + 2 * len(sweeps)
+        assert simulation.cycles - before == groups + (1 + Walk.pause) * len(sweeps)
 
 
 @FABRICS
@@ -191,6 +191,6 @@ def test_a_step_waits_for_the_spikes_before_it(engine, stall):
     with open_engine(walk(TOY), engine, stall=stall) as simulation:
         cleared(simulation, TOY)
         for kind, port in ((Kind.STEP, "token"), (Kind.CREDIT, "credit")):
-            spike = random_visit(r, TOY, Kind.SPIKE) | {"rows": TOY.rows, "late": 0, "known": 1, "hits": 1}
+            spike = random_visit(r, TOY, Kind.SPIKE, rows=TOY.rows, late=0, known=1, hits=1)
             out = talk(simulation, {"i": [spike, random_visit(r, TOY, kind)]}, {port: 1})
             assert len(out["o"]) == TOY.rows * spike["columns"] * spike["lines"]

@@ -56,14 +56,14 @@ PROOFS = [
     Proof(Route, blocks.route, 8, 3, [("routes.enable.eq(self.i.ready)", "routes.enable.eq(1)")]),
     *(Proof(Router, partial(blocks.router, watched=n), 8, 3, [LEAKY]) for n in range(3)),
     Proof(Router, blocks.flow, 12, 0, [SLOW]),
-    Proof(Ledger, blocks.ledger, 8, 3, [("- paid", "- (paid & ~owed)")]),
+    Proof(Ledger, blocks.ledger, 8, 3, [("owed.first - both", "owed.first")]),
     Proof(Entrance, blocks.entrance, 12, 3, [
         ("with m.Elif(credits.free.bit_select(slot, 1)):", "with m.Else():"),
         ("amount.eq(gates.data.credits)]", "amount.eq(0)]")]),
     Proof(Loader, cores.loader, 8, 3, [("with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):")]),
     Proof(Lookup, cores.lookup, 7, 0, [("k_done.eq(Mux(k_last, 0, k_done + 1))", "k_done.eq(k_done + 1)")]),
-    Proof(Locate, cores.locate, 8, 3, [MOVES]),
-    Proof(Schedule, cores.schedule, 12, 3, [
+    Proof(Locate, cores.locate, 10, 3, [MOVES]),
+    Proof(Schedule, cores.schedule, 18, 3, [
         ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready")]),
     Proof(Creditor, cores.creditor, 8, 3, [MOVES]),
     Proof(Emit, cores.emit, 12, 0, [

@@ -1,0 +1,97 @@
+"""Look-up tables in front of adders, put into the adders.
+
+Each bit of an ECP5's carry chain has a look-up table of four inputs, and Yosys gives it the two bits that are added. This
+pass over Yosys' netlist moves the table that makes one of these bits in, wherever what both depend on are four wires: a
+choice between two operands, or one that can be zero, then costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from itertools import permutations, product
+from typing import Any
+
+__all__ = ["merge"]
+
+Cell = dict[str, Any]
+PINS = "ABCD"
+Bits = tuple[Any, ...]
+
+
+def merge(netlist: dict[str, Any]) -> int:
+    """Change the netlist (as Yosys' ``write_json`` has it, flat); returns the number of tables that are gone.
+
+    A table that something else listens to stays where it is.
+    """
+    module = netlist["modules"]["top"]
+    cells: dict[str, Cell] = module["cells"]
+    loads = Counter(bit for port in module["ports"].values() for bit in port["bits"] if port["direction"] != "input")
+    tables: dict[Any, str] = {}  # by what they make
+    for name, cell in cells.items():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] != "output":
+                loads.update(bits)
+        if cell["type"] == "LUT4":
+            tables[cell["connections"]["Z"][0]] = name
+    gone = 0
+    for adder in [cell for cell in cells.values() if cell["type"] == "CCU2C"]:
+        for half in "01":
+            for pin in PINS:
+                wire = adder["connections"][pin + half][0]
+                name = tables.get(wire)
+                if name is not None and loads[wire] == 1 and moved(adder, half, pin, cells[name]):
+                    del cells[name]
+                    gone += 1
+    return gone
+
+
+def moved(adder: Cell, half: str, pin: str, table: Cell) -> bool:
+    """Whether this table, which makes what one half of an adder has at ``pin``, could move in; it has."""
+    pins = [adder["connections"][name + half][0] for name in PINS]
+    sources = [table["connections"][name][0] for name in PINS]
+    wires = sorted({w for w in (*pins, *sources) if isinstance(w, int)} - {pins[PINS.index(pin)]})
+    if len(wires) > len(PINS):
+        return False
+    init, inner = (int(cell["parameters"][name], 2) for cell, name in ((adder, f"INIT{half}"), (table, "INIT")))
+    way = arranged(init, inner, PINS.index(pin), *(numbered(each, wires) for each in (pins, sources)), len(wires))
+    if way is None:
+        return False
+    order, init = way
+    for name, n in zip(PINS, order, strict=True):
+        adder["connections"][name + half] = ["1" if n is None else wires[n]]
+    adder["parameters"][f"INIT{half}"] = f"{init:016b}"
+    return True
+
+
+def numbered(pins: list[Any], wires: list[int]) -> Bits:
+    """Each pin's place among the wires, or the constant that it is ("x": any)."""
+    return tuple(wires.index(w) if w in wires else {"0": "0", "1": "1"}.get(w, "0") for w in pins)
+
+
+@cache
+def arranged(init: int, inner: int, at: int, pins: Bits, sources: Bits, count: int) -> tuple[Bits, int] | None:
+    """Wires for the pins, and what the table then holds, so that a half of an adder with the table ``inner`` in front of
+    its pin number ``at`` has the same sum and carry; None where there is no such way.
+
+    The sum's table is that of all four pins. Where it says 0, the carry out is what its first quarter, that of C = D = 0,
+    says to A and B; where it says 1, the carry in.
+    """
+    needed: dict[Bits, tuple[int, int]] = {}  # by the wires' values: the sum, and the carry where that is 0
+    for values in product((0, 1), repeat=count):
+        def seen(names: Bits, values: Bits = values) -> list[int]:
+            return [int(name) if isinstance(name, str) else values[name] for name in names]
+
+        now = seen(tuple("0" if n == at else name for n, name in enumerate(pins)))
+        now[at] = inner >> sum(bit << n for n, bit in enumerate(seen(sources))) & 1
+        needed[values] = init >> sum(bit << n for n, bit in enumerate(now)) & 1, init >> now[0] + 2 * now[1] & 1
+    for order in permutations((*range(count), *[None] * (len(PINS) - count))):
+        held: dict[int, int] = {}
+        fits = True
+        for values, (total, carry) in needed.items():
+            a, b, c, d = (1 if n is None else values[n] for n in order)
+            asked = [(a + 2 * b + 4 * c + 8 * d, total)] + [(a + 2 * b, carry)] * (not total)
+            fits = fits and all(held.setdefault(place, bit) == bit for place, bit in asked)
+        if fits:
+            return order, sum(bit << place for place, bit in held.items())
+    return None
