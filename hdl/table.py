@@ -17,7 +17,7 @@ class Table(wiring.Component):
     """A memory of ``depth`` words of ``shape``: in the words of ``space``, the chunks from ``first`` on. It begins with
     what is ``stored`` there.
 
-    ``block``: wide and shallow, it is to be blocks of RAM all the same, as LUTs are what is scarce.
+    ``block``: wide and shallow, it is to be blocks of RAM all the same, as LUTs are what is scarce; but not for two words.
 
     Members
     -------
@@ -46,7 +46,7 @@ class Table(wiring.Component):
         m = Module()
         bits = CHUNK * self.chunks
         known = self.stored.column(self.space, CHUNK * self.first, bits)
-        style = {"ram_style": "block"} if self.block else {}
+        style = {"ram_style": "block"} if self.block and self.depth > 2 else {}
         m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known, attrs=style)
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
         here = Signal(self.chunks)
