@@ -1,10 +1,13 @@
 """What is changed in a netlist between synthesis and place and route."""
 
 import copy
+import itertools
+import random
 from typing import Any
 
 import pytest
 
+from aerloom.boards.carry import merge
 from aerloom.boards.fanout import spread
 from aerloom.boards.outreg import absorb
 
@@ -21,8 +24,8 @@ def netlist(outputs: int = 4) -> dict[str, Any]:
     for n in range(outputs):
         cells[f"register_{n}"] = {
             "type": "TRELLIS_FF", "parameters": {"CEMUX": "CE", "CLKMUX": "CLK", "REGSET": "RESET"},
-            "connections": {"CLK": [CLOCK], "DI": [10 + n], "CE": [ENABLE], "Q": [20 + n]},
-            "port_directions": {"CLK": "input", "DI": "input", "CE": "input", "Q": "output"}}
+            "connections": {"CLK": [CLOCK], "DI": [10 + n], "CE": [ENABLE], "LSR": ["0"], "Q": [20 + n]},
+            "port_directions": {**dict.fromkeys(("CLK", "DI", "CE", "LSR"), "input"), "Q": "output"}}
     ports = {"o": {"direction": "output", "bits": [20 + n for n in range(outputs)]}}
     return {"modules": {"top": {"ports": ports, "cells": cells}}}
 
@@ -85,3 +88,90 @@ def test_a_register_with_many_listeners_is_copied() -> None:
     heard = [bit for cell in cells.values() for port in "AB" for bit in cell["connections"].get(port, [])]
     assert set(heard) == set(copies) and max(map(heard.count, copies)) <= 6 and len(heard) == 20
     assert spread(made, most=6) == 0
+
+
+# --- tables in front of adders
+
+
+ADDS = 0x96AA  # what Yosys puts into a CCU2C: A + (B, or its complement where C is 1)
+
+
+def table(number: int, sources: list[Any], out: int) -> dict[str, Any]:
+    pins = dict(zip("ABCD", ([s] for s in [*sources, *["0"] * (4 - len(sources))]), strict=True)) | {"Z": [out]}
+    return {"type": "LUT4", "parameters": {"INIT": f"{number:016b}"}, "connections": pins,
+            "port_directions": {**dict.fromkeys("ABCD", "input"), "Z": "output"}}
+
+
+def chain(r: random.Random) -> dict[str, Any]:
+    """Two bits of an adder: each operand is a wire, a constant or what a table of a few wires makes."""
+    cells: dict[str, Any] = {}
+    pins: dict[str, list[Any]] = {"CIN": [40], "COUT": [41], "S0": [42], "S1": [43]}
+    for half in "01":
+        for n, pin in enumerate("AB"):
+            out = 30 + 2 * int(half) + n
+            kind = r.choice(["wire", "constant", "table", "table", "table"])
+            if kind == "table":
+                cells[f"table_{out}"] = table(r.getrandbits(16), r.sample(range(2, 8), r.randint(1, 4)), out)
+            pins[pin + half] = [{"wire": r.randrange(2, 8), "constant": r.choice("01"), "table": out}[kind]]
+        pins |= {f"C{half}": [r.choice(["0", "1", 2])], f"D{half}": ["1"]}
+    cells["adder"] = {
+        "type": "CCU2C", "connections": pins,
+        "parameters": dict.fromkeys(("INIT0", "INIT1"), f"{ADDS:016b}") | dict.fromkeys(("INJECT1_0", "INJECT1_1"), "NO"),
+        "port_directions": {name: "output" if name in ("COUT", "S0", "S1") else "input" for name in pins}}
+    ports = {"o": {"direction": "output", "bits": [41, 42, 43]}}
+    return {"modules": {"top": {"ports": ports, "cells": cells}}}
+
+
+def computed(made: dict[str, Any], wires: dict[Any, int]) -> tuple[int, ...]:
+    """The sums and the carry, as Lattice's model of the cell has them."""
+    cells = made["modules"]["top"]["cells"]
+    at: dict[Any, int] = {"0": 0, "1": 1} | wires
+
+    def looked_up(cell: dict[str, Any], init: str, half: str = "") -> int:
+        pins = [at[cell["connections"][name + half][0]] for name in "ABCD"]
+        return int(cell["parameters"][init], 2) >> sum(bit << n for n, bit in enumerate(pins)) & 1
+
+    for cell in cells.values():
+        if cell["type"] == "LUT4":
+            at[cell["connections"]["Z"][0]] = looked_up(cell, "INIT")
+    adder, carry, sums = cells["adder"], at[40], []
+    for half in "01":
+        differs = looked_up(adder, f"INIT{half}", half)
+        a, b = (at[adder["connections"][name + half][0]] for name in "AB")
+        sums.append(differs ^ carry)
+        carry = carry if differs else int(adder["parameters"][f"INIT{half}"], 2) >> a + 2 * b & 1
+    return (*sums, carry)
+
+
+def test_an_adder_takes_tables_in_and_still_adds() -> None:
+    r, gone = random.Random(1), 0
+    for _ in range(300):
+        made = chain(r)
+        before = copy.deepcopy(made)
+        gone += (merged := merge(made))
+        assert len(before["modules"]["top"]["cells"]) - merged == len(made["modules"]["top"]["cells"])
+        for values in itertools.product((0, 1), repeat=7):
+            wires = dict(zip((*range(2, 8), 40), values, strict=True))
+            assert computed(made, wires) == computed(before, wires)
+    assert gone > 100
+
+
+def test_a_choice_and_its_adder_are_one_table() -> None:
+    """choose ? last : past, and a weight: what a Slice adds."""
+    made = chain(random.Random(0))
+    cells = made["modules"]["top"]["cells"]
+    for name in [name for name in cells if name != "adder"]:
+        del cells[name]
+    cells["choice"] = table(0xCACA, [2, 3, 4], 30)
+    cells["adder"]["connections"] |= {"A0": [30], "B0": [5], "C0": ["0"], "A1": [6], "B1": [7], "C1": ["0"]}
+    assert merge(made) == 1 and list(cells) == ["adder"]
+
+
+def test_a_table_that_others_listen_to_stays() -> None:
+    made = chain(random.Random(0))
+    cells = made["modules"]["top"]["cells"]
+    cells |= {"table": table(0x8888, [2, 3], 30), "other": table(0x2222, [30, 4], 50)}
+    cells["adder"]["connections"] |= {"A0": [30], "B0": [5]}
+    before = copy.deepcopy(cells)
+    merge(made)
+    assert cells["table"] == before["table"] and cells["adder"]["connections"]["A0"] == [30]
