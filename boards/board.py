@@ -47,6 +47,7 @@ class Family:
     shapes: tuple[tuple[int, int], ...] = ()  #: bits and words that a block of RAM can have
     block_cost: int = 128  #: as Yosys weighs a block against small memories made of look-up tables (4 for 16×4 bits)
     lutram: bool = True
+    spare_blocks: bool = False  #: blocks of RAM are for wide tables too; its Yosys commands see to that
     cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: names in nextpnr's report, by resource
 
     def __hash__(self) -> int:

@@ -39,9 +39,8 @@ def merge(netlist: dict[str, Any]) -> int:
         for half in "01":
             for pin in PINS:
                 wire = adder["connections"][pin + half][0]
-                name = tables.get(wire)
-                if name is not None and loads[wire] == 1 and moved(adder, half, pin, cells[name]):
-                    del cells[name]
+                if wire in tables and loads[wire] == 1 and moved(adder, half, pin, cells[tables[wire]]):
+                    del cells[tables[wire]]
                     gone += 1
     return gone
 

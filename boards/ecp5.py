@@ -1,5 +1,6 @@
 """Lattice ECP5: the family that free tools know best, and the one that this project is tuned for."""
 
+from dataclasses import replace
 from typing import Any
 
 from ..models.fabric import Fabric
@@ -15,16 +16,22 @@ def refine(netlist: dict[str, Any]) -> None:
     spread(netlist)
 
 
+#: The tables of a Choice stay apart from those behind it, which :mod:`.carry` puts into adders.
+SYNTHESIS = ("setattr -mod -set keep_hierarchy 1 *.choice", "synth_ecp5 -top top",
+             "setattr -mod -unset keep_hierarchy *", "flatten", "clean")
+
 ECP5 = Family(
     "ecp5",
-    # the tables of a Choice stay apart from those behind it, which boards.carry puts into adders
-    synthesis=("setattr -mod -set keep_hierarchy 1 *.choice", "synth_ecp5 -top top",
-               "setattr -mod -unset keep_hierarchy *", "flatten", "clean"),
+    synthesis=SYNTHESIS,
     route="nextpnr-ecp5", pack="ecppack", suffix="bit", constraints="lpf",
     refine=refine,
     shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),
     cells={"lut": ("TRELLIS_COMB",), "ff": ("TRELLIS_FF",), "bram": ("DP16KD",), "dsp": ("MULT18X18D",)},
 )
+
+#: Of the 208 blocks of an 85F some are free for tables that would be hundreds of LUTs otherwise.
+ECP5_85 = replace(ECP5, synthesis=('setattr -set ram_style "block" a:wide', *SYNTHESIS), spare_blocks=True)
+FAMILIES = {"12": ECP5, "25": ECP5, "45": ECP5, "85": ECP5_85}
 
 #: Of the dies. The 12F is a 25F under another name, and free tools use all of it.
 SIZES = {"12": Resources(24288, 24288, 56, 28), "25": Resources(24288, 24288, 56, 28),
@@ -37,7 +44,7 @@ FABRICS = {"12": HALF, "25": HALF, "45": Fabric.preset("medium"), "85": Fabric.p
 
 def ulx3s(size: str) -> Board:
     return Board(
-        f"ulx3s-{size}f", f"Radiona ULX3S {size}F", ECP5, f"LFE5U-{size}F-6BG381C",
+        f"ulx3s-{size}f", f"Radiona ULX3S {size}F", FAMILIES[size], f"LFE5U-{size}F-6BG381C",
         f"amaranth_boards.ulx3s:ULX3S_{size}F_Platform", 25e6, SIZES[size], FABRICS[size],
         options=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), pack_options=("--compress",),
         flash=(("openFPGALoader", "-b", "ulx3s", "{}"), ("fujprog", "{}")),
@@ -46,7 +53,7 @@ def ulx3s(size: str) -> Board:
 
 def orangecrab(size: str) -> Board:
     return Board(
-        f"orangecrab-{size}f", f"OrangeCrab r0.2 {size}F", ECP5, f"LFE5U-{size}F-8MG285C",
+        f"orangecrab-{size}f", f"OrangeCrab r0.2 {size}F", FAMILIES[size], f"LFE5U-{size}F-8MG285C",
         f"aerloom.boards.platforms:OrangeCrab{size}F", 48e6, SIZES[size], FABRICS[size],
         options=(f"--{size}k", "--package", "CSFBGA285", "--speed", "8"),
         pack_options=("--compress", "--freq", "38.8"),
@@ -57,7 +64,7 @@ def orangecrab(size: str) -> Board:
 
 def colorlight(name: str, size: str) -> Board:
     return Board(
-        f"colorlight-{name}", f"Colorlight {name} on its extension board", ECP5, f"LFE5U-{size}F-6BG381C",
+        f"colorlight-{name}", f"Colorlight {name} on its extension board", FAMILIES[size], f"LFE5U-{size}F-6BG381C",
         f"aerloom.boards.platforms:Colorlight{name.upper()}", 25e6, SIZES[size], FABRICS[size],
         options=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), pack_options=("--compress",),
         flash=(("openFPGALoader", "-b", f"colorlight-{name}", "{}"), ("ecpdap", "program", "{}")), baud=115200,

@@ -11,7 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..models.fabric import CHUNK, Fabric, Space, route_record
+from ..hdl.lookup import indexing
+from ..hdl.neurons import fetched
+from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Space, route_record
 from .board import Family, Resources
 
 __all__ = ["POINTS", "Estimate", "Memory", "errors", "estimate", "memories"]
@@ -31,11 +33,12 @@ class Memory:
     bits: int
     words: int
     block: bool = False  #: asked for as blocks of RAM, however small
+    wide: bool = False  #: with many bits and few words: the same, where the family has blocks to spare
 
     def blocks(self, family: Family) -> int:
         """Blocks of RAM that one of them takes; 0 where it is smaller when made of look-up tables or flip-flops."""
         blocks = min(-(-self.bits // bits) * -(-self.words // words) for bits, words in family.shapes)
-        if self.block:
+        if self.block or (self.wide and family.spare_blocks):
             return blocks
         if family.lutram:
             choice = self.bits * max(0, (self.words - 1).bit_length() - 4)  # among the small memories
@@ -67,16 +70,21 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     in_slice = min(f.lanes, CHUNK // f.weight_bits)
     yield Memory("weights", slices, in_slice * f.weight_bits, f.weight_words)
     yield Memory("sums", slices, in_slice * f.sum_bits, f.rows, block=True)
-    yield Memory("parameters", cores * f.update_lanes, CHUNK * f.neuron_record.chunks, f.parameter_rows)
+    for _, bits in fetched(f):
+        yield Memory("parameters", cores * f.update_lanes, len(bits), f.parameter_rows)
     yield Memory("state", cores * f.update_lanes, f.state_record.width, groups)
     yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
-    for name, record, words in (("keys", f.key_record, f.keys), ("projections", f.projection_record, f.projections),
-                                ("populations", f.population_record, f.populations),
-                                ("sources", f.source_record, f.projections)):
+    for name, record, words in (("keys", f.key_record, f.keys), ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, CHUNK * record.chunks, words)
+    first = indexing(f).size
+    yield Memory("projections", cores, first, f.projections, wide=True)
+    yield Memory("projections", cores, f.projection_record.width - first // CHUNK * CHUNK, f.projections, wide=True)
+    yield Memory("populations", cores, f.population_record.width, f.populations, wide=True)
+    yield Memory("steps", cores, CHUNK, f.populations)
+    yield Memory("counters", cores, COUNTER_BITS, len(CORE_COUNTERS))
     for space, record, words in f.axes:  # a line or a column has no fanout
         unused = 0 if space is Space.CHANNELS else record.fields["fanout"].width
-        yield Memory(space.name.lower(), cores, CHUNK * record.chunks - unused, words)
+        yield Memory(space.name.lower(), cores, record.width - unused, words, wide=True)
     for router in f.tree():
         yield Memory("routes", router.ports, CHUNK * route_record(router.ports).chunks, f.keys)
     if f.queue:

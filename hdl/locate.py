@@ -68,7 +68,7 @@ class Locate(wiring.Component):
         fabric, i = self.fabric, self.i.payload
         tables = []
         for space, record, depth in fabric.axes:
-            table = Table(space, layout(record), depth, stored=self.stored, block=True)
+            table = Table(space, layout(record), depth, stored=self.stored, wide=True)
             m.submodules[space.name.lower()] = table
             wiring.connect(m, wiring.flipped(self.write), table.write)
             tables.append(table)
@@ -76,7 +76,7 @@ class Locate(wiring.Component):
         record, at = fabric.projection_record, indexing(fabric).size
         first = at // CHUNK
         m.submodules.projections = projections = Table(
-            Space.PROJECTIONS, record.width - CHUNK * first, fabric.projections, first, self.stored, block=True
+            Space.PROJECTIONS, record.width - CHUNK * first, fabric.projections, first, self.stored, wide=True
         )
         wiring.connect(m, wiring.flipped(self.write), projections.write)
         rest = data.StructLayout({

@@ -65,7 +65,7 @@ class Lookup(wiring.Component):
         fabric = self.fabric
         m.submodules.keys = keys = Table(Space.KEYS, layout(fabric.key_record), fabric.keys, stored=self.stored)
         m.submodules.projections = projections = Table(
-            Space.PROJECTIONS, indexing(fabric), fabric.projections, stored=self.stored, block=True
+            Space.PROJECTIONS, indexing(fabric), fabric.projections, stored=self.stored, wide=True
         )
         for table in (keys, projections):
             wiring.connect(m, wiring.flipped(self.write), table.write)

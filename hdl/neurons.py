@@ -1,6 +1,6 @@
 """State and parameters of a core's neurons, ``update_lanes`` of them updated per clock."""
 
-from itertools import groupby
+from itertools import pairwise
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -16,7 +16,7 @@ from .synapses import summed
 from .table import Table
 from .walk import update
 
-__all__ = ["Neurons", "spiked"]
+__all__ = ["Neurons", "fetched", "spiked"]
 
 
 def spiked(fabric: Fabric) -> data.StructLayout:
@@ -116,12 +116,11 @@ class Neurons(wiring.Component):
     def _parameters(self, m, lane, address):
         """The parameters of a lane, each when its neuron needs it: so they wait in their memory and not in registers."""
         record, word = self.fabric.neuron_record, []
-        needed = [NEEDED.get(name, 0) for name, field in record.fields.items() for _ in range(field.width)]  # of each bit
-        for stage, chunks in groupby(range(record.chunks), lambda n: needed[CHUNK * n]):
-            first, *others = chunks
-            bits = range(CHUNK * first, min(record.width, CHUNK * (first + len(others) + 1)))
+        needed = needs(self.fabric)
+        for stage, bits in fetched(self.fabric):
             m.submodules[f"parameters_{lane}_{stage}"] = table = Table(
-                Space.PARAMETERS, len(bits), self.fabric.parameter_rows, lane * record.chunks + first, self.stored
+                Space.PARAMETERS, len(bits), self.fabric.parameter_rows, lane * record.chunks + bits.start // CHUNK,
+                self.stored
             )
             of = Signal(len(bits), name=f"of_{lane}_{stage}", reset_less=True)
             m.d.sync += of.eq(table.data)
@@ -133,3 +132,15 @@ class Neurons(wiring.Component):
             waits = Staged(m, f"waits_{lane}_{stage}", stage, of)
             word += [waits[needed[n]][n - bits.start] for n in bits]
         return Cat(word)
+
+
+def needs(fabric: Fabric) -> list[int]:
+    """The stage of a neuron's update at which it needs each bit of its parameters."""
+    return [NEEDED.get(name, 0) for name, field in fabric.neuron_record.fields.items() for _ in range(field.width)]
+
+
+def fetched(fabric: Fabric) -> list[tuple[int, range]]:
+    """The memories that hold a lane's parameters: the stage at which each is read, and its bits of the record."""
+    width, needed = fabric.neuron_record.width, needs(fabric)
+    first = [n for n in range(0, width, CHUNK) if n == 0 or needed[n] != needed[n - CHUNK]]
+    return [(needed[n], range(n, end)) for n, end in pairwise([*first, width])]

@@ -62,7 +62,7 @@ class Schedule(wiring.Component):
         m = Module()
         fabric, slots = self.fabric, self.fabric.populations
         m.submodules.populations = populations = Table(
-            Space.POPULATIONS, layout(fabric.population_record), slots, stored=self.stored, block=True
+            Space.POPULATIONS, layout(fabric.population_record), slots, stored=self.stored, wide=True
         )
         m.submodules.tokens = tokens = Ledger(slots, fabric.token_bits)
         m.submodules.credits = credits = Ledger(slots, fabric.token_bits)

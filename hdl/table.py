@@ -17,7 +17,8 @@ class Table(wiring.Component):
     """A memory of ``depth`` words of ``shape``: in the words of ``space``, the chunks from ``first`` on. It begins with
     what is ``stored`` there.
 
-    ``block``: wide and shallow, it is to be blocks of RAM all the same, as LUTs are what is scarce; but not for two words.
+    ``wide``: synthesis is told that it has many bits and few words, and a register behind it; a family that has blocks of
+    RAM to spare uses those.
 
     Members
     -------
@@ -30,8 +31,8 @@ class Table(wiring.Component):
     """
 
     def __init__(self, space: Space, shape, depth: int, first: int = 0, stored: Stored = NOTHING, *,
-                 block: bool = False):
-        self.space, self.depth, self.first, self.stored, self.block = space, depth, first, stored, block
+                 wide: bool = False):
+        self.space, self.depth, self.first, self.stored, self.wide = space, depth, first, stored, wide
         self.chunks = -(-Shape.cast(shape).width // CHUNK)
         super().__init__(
             {
@@ -46,8 +47,8 @@ class Table(wiring.Component):
         m = Module()
         bits = CHUNK * self.chunks
         known = self.stored.column(self.space, CHUNK * self.first, bits)
-        style = {"ram_style": "block"} if self.block and self.depth > 2 else {}
-        m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known, attrs=style)
+        attributes = {"wide": 1} if self.wide else {}
+        m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known, attrs=attributes)
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
         here = Signal(self.chunks)
         w, place = self.write.payload, self.write.payload.place
