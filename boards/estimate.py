@@ -15,6 +15,7 @@ from ..hdl.lookup import indexing
 from ..hdl.neurons import fetched
 from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Space, route_record
 from .board import Family, Resources
+from .catalogue import find
 
 __all__ = ["POINTS", "Estimate", "Memory", "errors", "estimate", "memories"]
 
@@ -128,13 +129,13 @@ def points() -> dict[str, list[dict[str, Any]]]:
     return out
 
 
-def scales(family: Family, known: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
-    """What :func:`shape` is to be multiplied by, for a family of which some builds are known."""
+def scales(known: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """What :func:`shape` is to be multiplied by, where some builds are known."""
     if not known:
         return 1.0, 1.0, 1.0
     luts, ffs, periods = [], [], []
     for point in known:
-        lut, ff, period = shape(Fabric(**point["fabric"]), family)
+        lut, ff, period = shape(Fabric(**point["fabric"]), find(point["board"]).family)
         luts.append(log(point["used"]["lut"] / lut))
         ffs.append(log(point["used"]["ff"] / ff))
         if point["fmax"]:  # there is none where the design did not fit, or was not routed
@@ -144,7 +145,7 @@ def scales(family: Family, known: Sequence[dict[str, Any]]) -> tuple[float, floa
 
 def predict(fabric: Fabric, family: Family, known: Sequence[dict[str, Any]]) -> tuple[Resources, float]:
     """Resources, and Hz, from builds that are known."""
-    by, size = scales(family, known), shape(fabric, family)
+    by, size = scales(known), shape(fabric, family)
     used = Resources(
         lut=round(size[0] * by[0]), ff=round(size[1] * by[1]),
         bram=sum(m.blocks(family) * m.count for m in memories(fabric)),
@@ -159,7 +160,7 @@ def errors(family: Family) -> tuple[float, float]:
     lut, fmax = [], []
     for n, point in enumerate(known):
         others = known[:n] + known[n + 1 :]
-        used, speed = predict(Fabric(**point["fabric"]), family, others)
+        used, speed = predict(Fabric(**point["fabric"]), find(point["board"]).family, others)
         if others:
             lut.append(abs(used.lut / point["used"]["lut"] - 1))
         if point["fmax"] and any(other["fmax"] for other in others):
