@@ -16,13 +16,9 @@ def refine(netlist: dict[str, Any]) -> None:
     spread(netlist)
 
 
-#: The tables of a Choice stay apart from those behind it, which :mod:`.carry` puts into adders.
-SYNTHESIS = ("setattr -mod -set keep_hierarchy 1 *.choice", "synth_ecp5 -top top",
-             "setattr -mod -unset keep_hierarchy *", "flatten", "clean")
-
 ECP5 = Family(
     "ecp5",
-    synthesis=SYNTHESIS,
+    synthesis=("synth_ecp5 -top top",), apart="*.choice",  # so that boards.carry can put what is behind it into adders
     route="nextpnr-ecp5", pack="ecppack", suffix="bit", constraints="lpf",
     refine=refine,
     shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),
@@ -30,7 +26,7 @@ ECP5 = Family(
 )
 
 #: Of the 208 blocks of an 85F some are free for tables that would be hundreds of LUTs otherwise.
-ECP5_85 = replace(ECP5, synthesis=('setattr -set ram_style "block" a:wide', *SYNTHESIS), spare_blocks=True)
+ECP5_85 = replace(ECP5, synthesis=('setattr -set ram_style "block" a:wide', *ECP5.synthesis), spare_blocks=True)
 FAMILIES = {"12": ECP5, "25": ECP5, "45": ECP5, "85": ECP5_85}
 
 #: Of the dies. The 12F is a 25F under another name, and free tools use all of it.
