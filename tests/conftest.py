@@ -1,5 +1,6 @@
 """`--sim NAME` and the fixture `engine`: one test body for every simulator."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -8,6 +9,11 @@ from aerloom import Device, Fabric, connect
 from aerloom.sim.engine import ENGINES, available
 
 EVERY_DAY = ("amaranth", "compiled")  # what a test runs on unless it asks for all, with the mark `every_engine`
+
+
+def pytest_configure() -> None:
+    """What tests start hears Ctrl-C, even where the tests themselves run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
