@@ -73,7 +73,7 @@ def queue(c: int, p: Any, b: Any, s: Any) -> int:
     if reads:
         s.offered[c] = s.waiting[c, s.queue_at[c]]
         s.queue_at[c] = s.queue_at[c] + 1 if s.queue_at[c] + 1 < room else 0
-    s.queued[c] += takes - reads
+    s.queued[c] += (1 if takes else 0) - (1 if reads else 0)  # without numba these are of a kind that has no minus
     return takes or reads or b.came[down] != 0
 
 
