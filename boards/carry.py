@@ -7,14 +7,14 @@ choice between two operands, or one that can be zero, then costs nothing.
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cache
 from itertools import permutations, product
 from typing import Any
 
+from .netlist import Cell, loads
+
 __all__ = ["merge"]
 
-Cell = dict[str, Any]
 PINS = "ABCD"
 Bits = tuple[Any, ...]
 
@@ -26,20 +26,14 @@ def merge(netlist: dict[str, Any]) -> int:
     """
     module = netlist["modules"]["top"]
     cells: dict[str, Cell] = module["cells"]
-    loads = Counter(bit for port in module["ports"].values() for bit in port["bits"] if port["direction"] != "input")
-    tables: dict[Any, str] = {}  # by what they make
-    for name, cell in cells.items():
-        for port, bits in cell["connections"].items():
-            if cell["port_directions"][port] != "output":
-                loads.update(bits)
-        if cell["type"] == "LUT4":
-            tables[cell["connections"]["Z"][0]] = name
+    listeners = loads(module)
+    tables = {cell["connections"]["Z"][0]: name for name, cell in cells.items() if cell["type"] == "LUT4"}
     gone = 0
     for adder in [cell for cell in cells.values() if cell["type"] == "CCU2C"]:
         for half in "01":
             for pin in PINS:
                 wire = adder["connections"][pin + half][0]
-                if wire in tables and loads[wire] == 1 and moved(adder, half, pin, cells[tables[wire]]):
+                if wire in tables and listeners[wire] == 1 and moved(adder, half, pin, cells[tables[wire]]):
                     del cells[tables[wire]]
                     gone += 1
     return gone

@@ -7,12 +7,12 @@ flip-flops in, wherever that changes nothing else.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
+
+from .netlist import Cell, loads
 
 __all__ = ["absorb"]
 
-Cell = dict[str, Any]
 WIDTH = 18  # outputs of a port
 
 
@@ -24,21 +24,16 @@ def absorb(netlist: dict[str, Any]) -> int:
     """
     module = netlist["modules"]["top"]
     cells: dict[str, Cell] = module["cells"]
-    loads = Counter(bit for port in module["ports"].values() for bit in port["bits"] if port["direction"] != "input")
-    takes: dict[Any, str] = {}  # the flip-flop whose data a bit is
-    for name, cell in cells.items():
-        for port, bits in cell["connections"].items():
-            if cell["port_directions"][port] != "output":
-                loads.update(bits)
-        if cell["type"] == "TRELLIS_FF":
-            takes[cell["connections"]["DI"][0]] = name
+    listeners = loads(module)
+    # the flip-flop whose data a bit is
+    takes = {cell["connections"]["DI"][0]: name for name, cell in cells.items() if cell["type"] == "TRELLIS_FF"}
 
     def moved(block: Cell, side: str) -> bool:
         """Whether the registers behind these ports, which show the same word, could move in; they have."""
         pins = block["connections"]
         outputs = [f"DO{port}{n}" for port in side for n in range(WIDTH)]
-        outputs = [pin for pin in outputs if pins.get(pin) and loads[pins[pin][0]]]
-        followers = [takes.get(pins[pin][0], "") if loads[pins[pin][0]] == 1 else "" for pin in outputs]
+        outputs = [pin for pin in outputs if pins.get(pin) and listeners[pins[pin][0]]]
+        followers = [takes.get(pins[pin][0], "") if listeners[pins[pin][0]] == 1 else "" for pin in outputs]
         ways = {plain(cells[name], pins[f"CLK{side[-1]}"]) if name else None for name in followers}
         if len(ways) != 1 or (enable := ways.pop()) is None:
             return False

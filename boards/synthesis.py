@@ -17,7 +17,8 @@ __all__ = ["synthesise"]
 #: it may give anything.
 SCRIPT = "read_rtlil top.il\nsetparam -set COLLISION_X_MASK 1'1 t:$memrd_v2\n"
 
-#: Yosys' abc9 gives up (an assertion, in 0.70) on some designs with modules that are apart: those are made in one.
+#: Behind the family's commands, where modules were kept apart. Yosys' abc9 gives up (an assertion, in 0.70) on some designs
+#: with such modules: those are made again as a whole.
 TOGETHER = ("setattr -mod -unset keep_hierarchy *", "flatten", "clean")
 
 
@@ -26,15 +27,17 @@ def synthesise(family: Family, folder: Path, *options: str) -> tuple[dict[str, A
 
     ``options`` are added to the family's own. Raises :class:`AerloomError` where Yosys is missing or fails.
     """
-    plain = [" ".join((line, *options)) if line.startswith("synth") else line for line in family.synthesis]
-    ways = [[f"setattr -mod -set keep_hierarchy 1 {family.apart}", *plain, *TOGETHER]] * bool(family.apart) + [plain]
+    whole = [" ".join((line, *options)) if line.startswith("synth") else line for line in family.synthesis]
+    ways = [whole]
+    if family.apart:
+        ways.insert(0, [f"setattr -mod -set keep_hierarchy 1 {family.apart}", *whole, *TOGETHER])
     for way in ways:
         (folder / "top.ys").write_text(SCRIPT + "\n".join([*way, "write_json top.json"]))
         try:
             seconds = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], folder)
             break
         except AerloomError:
-            if way is plain:
+            if way is whole:
                 raise
     netlist: dict[str, Any] = json.loads((folder / "top.json").read_text())
     if family.refine:

@@ -181,7 +181,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     files["whole.npz"] = whole
     files["cut.npz"].write_bytes(whole.read_bytes()[:5000])
     files["spikes.npy"].write_bytes(b"\x93NUMPY")
-    np.save(files["pickle.npy"], np.array([{}], object), allow_pickle=True)
+    np.save(files["pickle.npy"], np.array([{}], object), allow_pickle=True)  # to be refused
     np.savez(files["names.npz"], spikes=np.ones((2, 5, 64), np.uint8), labels=np.array(["a", "b"]))
     np.save(files["wide.npy"], np.zeros((1, 5, 65)))
     with np.load(whole) as archive:
