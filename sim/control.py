@@ -3,7 +3,8 @@
 Each function here computes what one component of :mod:`aerloom.hdl` does in a clock with the valid and ready signals of its
 streams. Weights, sums and membranes are not there: which spikes there are is known beforehand. Two-register buffers
 (:class:`aerloom.hdl.stream.Buffer`) stand between components, so that within a clock their order does not matter; what
-crosses them is a packet in one integer. Compiled by numba where it is installed.
+crosses them is a packet in one integer. Compiled by numba where it is installed, and in one file because of that: what it
+compiled and keeps, callees inside, it compiles again when this file changes, and not when another does.
 """
 
 from __future__ import annotations
