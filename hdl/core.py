@@ -44,6 +44,11 @@ class Core(wiring.Component):
         self.fabric, self.node, self.stored = fabric, node, stored
         super().__init__({"i": In(PACKETS), "o": Out(PACKETS)})
 
+    @staticmethod
+    def pace(fabric: Fabric) -> int:
+        """Clocks from one update of a sweep to the next."""
+        return 1 if fabric.pipelined else Synapses.latency + Neurons.latency(fabric) + 1
+
     def elaborate(self, platform):
         m = Module()
         fabric, stored = self.fabric, self.stored
@@ -55,7 +60,7 @@ class Core(wiring.Component):
         )
         m.submodules.lookup = lookup = Lookup(fabric, stored)
         m.submodules.locate = locate = Locate(fabric, stored)
-        m.submodules.walk = walk = Walk(fabric)
+        m.submodules.walk = walk = Walk(fabric, self.pace(fabric))
         m.submodules.synapses = synapses = Synapses(fabric, stored)
         m.submodules.neurons = neurons = Neurons(fabric, stored)
         m.submodules.emit = emit = Emit(fabric)

@@ -41,7 +41,8 @@ class Neuron(wiring.Component):
         v ──► ×decay_v ───────────────────────(+)─► saturate ─┬─► ÷ threshold ─► spikes
               bias, late reset ────────────────┘              └─► reset ───────► v
 
-    No stage of the pipeline has more than one multiplication, addition or comparison of whole membranes.
+    No stage of the pipeline has more than one multiplication, addition or comparison of whole membranes. Unless the Fabric
+    is ``pipelined``, a neuron and its parameters stay on the inputs until it has fired.
 
     Members
     -------
@@ -73,12 +74,16 @@ class Neuron(wiring.Component):
 
         def at(t, name, value, shape=None):
             """``value``, made at stage t of what is there at stage t."""
-            return Staged(m, name, t, value, shape)
+            return Staged(m, name, t, value, shape, most=None if fabric.pipelined else 1)
+
+        def given(t, name, value):
+            """``value``, that is there at stage t."""
+            return Staged(m, name, t, value, most=None if fabric.pipelined else 0)
 
         valid = Staged(m, "valid", 0, self.i.valid, resets=True)
-        fresh, arrived = at(0, "fresh", i.fresh), at(0, "arrived", i.sum)
-        p = {name: at(NEEDED.get(name, 0), name, getattr(self.parameters, name)) for name in fabric.neuron_record.fields}
-        was = {name: at(0, f"was_{name}", getattr(i.state, name)) for name in fabric.state_record.fields}
+        fresh, arrived = given(0, "fresh", i.fresh), given(0, "arrived", i.sum)
+        p = {name: given(NEEDED.get(name, 0), name, getattr(self.parameters, name)) for name in fabric.neuron_record.fields}
+        was = {name: given(0, f"was_{name}", getattr(i.state, name)) for name in fabric.state_record.fields}
 
         def decayed(t, name, value, decay):
             """What a step leaves of ``value``: there at t + 1."""

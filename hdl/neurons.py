@@ -42,6 +42,7 @@ class Neurons(wiring.Component):
     Members
     -------
     i : stream of sums
+        Unless the Fabric is ``pipelined``, they and their update stay until their spikes have come out.
     o : stream of spikes
         One group per clock. A group comes back only after it left.
     write : stream of 16-bit writes
@@ -72,10 +73,18 @@ class Neurons(wiring.Component):
         m = Module()
         fabric = self.fabric
         due = self.i.payload.update
-        m.d.comb += self.read.ready.eq(~self.i.valid)
-        valid, sums = Staged(m, "valid", 0, self.i.valid, resets=True), Staged(m, "sums", 0, self.i.payload.sums)
+        busy = Signal()  # with a group that stays until it has fired
+        if not fabric.pipelined:
+            m.d.sync += busy.eq((busy | self.i.valid) & ~self.o.valid)
+        m.d.comb += self.read.ready.eq(~(self.i.valid | busy))
+
+        def given(name, value, stage=0):
+            """``value``, that comes in at ``stage``."""
+            return Staged(m, name, stage, value, most=None if fabric.pipelined else 0)
+
+        valid, sums = Staged(m, "valid", 0, self.i.valid, resets=True), given("sums", self.i.payload.sums)
         # travels beside the neurons
-        updates = {name: Staged(m, f"update_{name}", 0, getattr(due, name)) for name in due.shape().members}
+        updates = {name: given(f"update_{name}", getattr(due, name)) for name in due.shape().members}
         asked = Staged(m, "asked", 0, self.read.valid & self.read.ready, resets=True)
         chunk = Staged(m, "chunk", 0, self.read.payload.chunk)
 
@@ -84,7 +93,7 @@ class Neurons(wiring.Component):
         m.d.sync += self.data.valid.eq(asked[2])
         for lane in range(fabric.update_lanes):
             m.submodules[f"neuron_{lane}"] = neuron = Neuron(fabric)
-            m.d.comb += neuron.parameters.as_value().eq(self._parameters(m, lane, updates["parameter"]))
+            m.d.comb += neuron.parameters.as_value().eq(self._parameters(m, lane, updates["parameter"], given))
             m.submodules[f"state_{lane}"] = state = Memory(
                 shape=layout(fabric.state_record), depth=fabric.rows * fabric.groups, init=[]
             )
@@ -93,7 +102,7 @@ class Neurons(wiring.Component):
             now = Signal.like(read.data, name=f"now_{lane}", reset_less=True)
             m.d.sync += now.eq(read.data)
             m.d.comb += [
-                read.addr.eq(Mux(self.i.valid, due.state, self.read.payload.address)),
+                read.addr.eq(Mux(self.i.valid | busy, due.state, self.read.payload.address)),
                 neuron.i.valid.eq(valid[2]),
                 neuron.i.payload.sum.eq(sums[2][lane]),
                 neuron.i.payload.fresh.eq(updates["fresh"][2]),
@@ -113,7 +122,7 @@ class Neurons(wiring.Component):
         m.d.comb += self.o.valid.eq(neuron.o.valid)
         return m
 
-    def _parameters(self, m, lane, address):
+    def _parameters(self, m, lane, address, given):
         """The parameters of a lane, each when its neuron needs it: so they wait in their memory and not in registers."""
         record, word = self.fabric.neuron_record, []
         needed = needs(self.fabric)
@@ -122,14 +131,12 @@ class Neurons(wiring.Component):
                 Space.PARAMETERS, len(bits), self.fabric.parameter_rows, lane * record.chunks + bits.start // CHUNK,
                 self.stored
             )
-            of = Signal(len(bits), name=f"of_{lane}_{stage}", reset_less=True)
-            m.d.sync += of.eq(table.data)
             m.d.comb += [
                 table.write.valid.eq(self.write.valid),
                 table.write.payload.eq(self.write.payload),
                 table.address.eq(address[stage]),
             ]
-            waits = Staged(m, f"waits_{lane}_{stage}", stage, of)
+            waits = given(f"waits_{lane}_{stage}", table.data, stage - 1)  # a register at least, as it may be the block's own
             word += [waits[needed[n]][n - bits.start] for n in bits]
         return Cat(word)
 

@@ -157,7 +157,7 @@ class Synapses(wiring.Component):
     i : stream of operations
         One per clock, in any order of rows; but a sweep comes fourth at the earliest behind what changed its row.
     o : stream of sums
-        The sums of a group, before they are cleared. Latency :attr:`latency`.
+        The sums of a group, before they are cleared; they stay until the next come. Latency :attr:`latency`.
     write : stream of 16-bit writes
         For the weights.
     read : stream of reads
@@ -184,8 +184,8 @@ class Synapses(wiring.Component):
         fabric, i = self.fabric, self.i.payload
         m.d.comb += self.read.ready.eq(~self.i.valid)
 
-        def at(stage, name, value, shape=None, **resets):
-            return Staged(m, name, stage, value, shape, **resets)
+        def at(stage, name, value, shape=None, **kept):
+            return Staged(m, name, stage, value, shape, **kept)
 
         # a, b, c, d and e are stages 1 to 5
         stores = at(0, "stores", self.i.valid & (i.add | i.clear), resets=True)
@@ -214,10 +214,11 @@ class Synapses(wiring.Component):
 
         # the group that is swept
         sweeps = at(0, "sweeps", self.i.valid & i.sweep, resets=True)
-        update_now = {name: at(0, f"update_{name}", getattr(i.update, name)) for name in i.update.shape().members}
+        most = None if fabric.pipelined else 0  # an update that stays needs no registers
+        update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in i.update.shape().members}
         m.d.sync += self.o.valid.eq(sweeps[4])
-        m.d.sync += [getattr(self.o.payload.update, name).eq(value[4]) for name, value in update_now.items()]
-        with m.Switch(update_now["state"][4][: exact_log2(fabric.groups)]):
+        m.d.comb += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
+        with m.If(sweeps[4]), m.Switch(update_now["state"][4][: exact_log2(fabric.groups)]):
             for group in range(fabric.groups):
                 with m.Case(group) if fabric.groups > 1 else m.Default():
                     for n in range(fabric.update_lanes):

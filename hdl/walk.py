@@ -71,6 +71,11 @@ class Walk(wiring.Component):
     are found by adding, not by multiplying. A sweep starts between two spikes, four clocks after the last
     row of the first, and holds up the second.
 
+    Parameters
+    ----------
+    pace : int
+        Clocks from one update of a sweep to the next; until then it stays on ``o.payload.update``, valid once.
+
     Members
     -------
     i : stream of visits
@@ -89,8 +94,8 @@ class Walk(wiring.Component):
 
     pause = 2  #: clocks after a sweep was taken, in which the sums before it are stored
 
-    def __init__(self, fabric: Fabric):
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, pace: int = 1):
+        self.fabric, self.pace = fabric, pace
         slot = layout(fabric.key_record)["slot"].shape
         super().__init__(
             {
@@ -112,14 +117,14 @@ class Walk(wiring.Component):
         select = exact_log2(fabric.groups)  # bits of a group's place in its row
 
         clearing, row = Signal(init=1), Signal.like(o.row)
-        sweeping, visiting, walks, waits = Signal(), Signal(), Signal(), Signal(range(self.pause + 1))
+        sweeping, visiting, walks, waits = Signal(), Signal(), Signal(), Signal(range(self.pause + self.pace))
         with m.If(clearing):
             m.d.comb += [self.o.valid.eq(1), o.clear.eq(1), o.row.eq(row)]
             m.d.sync += row.eq(row + 1)
             with m.If(row == fabric.rows - 1):
                 m.d.sync += clearing.eq(0)
         with m.Elif(sweeping):
-            m.d.comb += [self.o.valid.eq(waits == 0), o.sweep.eq(1)]
+            m.d.comb += [self.o.valid.eq(waits == self.pace - 1), o.sweep.eq(1)]
         with m.Elif(self.sweeps.valid & ~walks):
             m.d.comb += self.sweeps.ready.eq(1)
         with m.Elif(self.i.valid), m.Switch(v.kind):
@@ -204,7 +209,7 @@ class Walk(wiring.Component):
                     m.d.comb += self.i.ready.eq(1)
 
     def _sweep(self, m, sweeping, waits, select):
-        """The groups of a population, one for each clock of ``sweeping`` but the first ones, while the sums are stored."""
+        """The groups of a population while ``sweeping``, one after the other; first it ``waits`` until sums are stored."""
         fabric, update = self.fabric, self.o.payload.update
         job = Signal(sweep(fabric))
         neurons = Signal.like(job.neurons)  # still to update
@@ -215,7 +220,7 @@ class Walk(wiring.Component):
         m.d.comb += [sweeping.eq(neurons != 0), last.eq(neurons <= fabric.update_lanes), position_ends.eq(channels == 1)]
         with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [
-                waits.eq(self.pause),
+                waits.eq(self.pause + self.pace - 1),
                 job.eq(self.sweeps.payload),
                 neurons.eq(self.sweeps.payload.neurons),
                 state.eq(self.sweeps.payload.row << select),
@@ -224,9 +229,7 @@ class Walk(wiring.Component):
                 channels.eq(self.sweeps.payload.channels),
                 columns.eq(self.sweeps.payload.columns),
             ]
-        with m.If(waits != 0):
-            m.d.sync += waits.eq(waits - 1)
-        with m.Elif(sweeping):
+        with m.If(sweeping):
             m.d.comb += [
                 self.o.payload.row.eq(state >> select),
                 update.state.eq(state),
@@ -239,7 +242,11 @@ class Walk(wiring.Component):
                 self.o.payload.clear.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
             ]
             m.d.comb += [update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
+        with m.If(waits != 0):
+            m.d.sync += waits.eq(waits - 1)
+        with m.Elif(sweeping):
             m.d.sync += [
+                waits.eq(Mux(last, 0, self.pace - 1)),
                 state.eq(state + 1),
                 neurons.eq(Mux(last, 0, neurons - fabric.update_lanes)),
                 channels.eq(Mux(position_ends, job.channels, channels - 1)),

@@ -41,6 +41,7 @@ class Fabric:
     weight_bits: int = 8  #: bits of a stored weight
     weight_words: int = 8192  #: words of ``lanes`` weights per core
     rows: int = 32  #: rows of ``lanes`` neurons per core
+    pipelined: bool = True  #: a sweep updates neurons in every clock; if not, one after the other, in far fewer registers
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core
     projections: int = 32  #: (source, population) pairs per core
@@ -58,6 +59,8 @@ class Fabric:
 
     def __post_init__(self) -> None:
         for size in dataclasses.fields(self)[1:]:
+            if size.name == "pipelined":
+                continue
             least = 0 if size.name in ("pixels", "classes", "runs", "queue") else 1
             if not isinstance(value := getattr(self, size.name), int) or value < least:
                 raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")

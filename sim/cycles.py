@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..hdl.core import Core
 from ..hdl.locate import Locate
 from ..hdl.neurons import Neurons
 from ..hdl.synapses import Synapses
@@ -90,7 +91,7 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
         part[p.core, p.slot] = n
     gates = _rows(known[CHIP], Space.GATES, fabric.gate_record, fabric.inputs)
     routes = [_rows(known[r.node], Space.ROUTES, route_record(r.ports), fabric.keys) for r in fabric.tree()]
-    between = Synapses.latency + Neurons.latency(fabric)
+    between = Synapses.latency + Neurons.latency(fabric) - Core.pace(fabric) + 1  # from the end of a sweep to its spikes
     told = len(image.settings(placement, 1, None, None))
     sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told, fabric.queue])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
@@ -127,7 +128,7 @@ def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
             costs[n], length = length, length + part.indices
     return {"first": keys["first"], "projections": keys["count"], "home": np.where(keys["home"], keys["slot"], -1),
             "target": projections["slot"], "late": projections["late"], "costs": costs, "words": np.concatenate(words),
-            "groups": -(-populations["neurons"] // fabric.update_lanes),
+            "groups": -(-populations["neurons"] // fabric.update_lanes) * Core.pace(fabric),
             "grants": _rows(stored, Space.SOURCES, fabric.source_record, fabric.projections)["key"],
             **{name: populations[name] for name in ("key", "tokens", "tokens_first", "credits", "credits_first", "sources",
                                                     "source_count")}}

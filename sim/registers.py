@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     costs: Ints  #: where ``words`` has the rows that each index of the source walks over
     words: Ints
     key: Ints  #: (C, S) POPULATIONS
-    groups: Ints  #: of update_lanes neurons
+    groups: Ints  #: clocks of a sweep
     tokens: Ints
     tokens_first: Ints
     credits: Ints
