@@ -54,5 +54,5 @@ def tailored(network: Network, fabric: Fabric) -> Iterator[tuple[Fabric, Placeme
 
 def bare(network: Network, name: str, **sizes: int) -> tuple[Fabric, Placement]:
     """A Fabric of these sizes with nothing that the network does not need."""
-    fabric, placement = grown(network, Fabric(name, **dict.fromkeys(SHRINKABLE, 1) | {"keys": 2} | sizes))
+    fabric, placement = grown(network, Fabric(name, **dict.fromkeys(SHRINKABLE, 1) | {"keys": 2, "places": 0} | sizes))
     return replace(fabric, name=name), placement

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models.contents import NOTHING, Stored
-from ..models.fabric import AXES, CORE_COUNTERS, Fabric, Kind, Space
+from ..models.fabric import CORE_COUNTERS, Fabric, Kind, Space
 from .counters import Counters
 from .emit import Creditor, Emit
 from .locate import Locate
@@ -55,7 +55,7 @@ class Core(wiring.Component):
         m.submodules.loader = loader = Loader(
             self.node,
             {space: fabric.chunks(space) for space in (
-                Space.KEYS, Space.PROJECTIONS, Space.POPULATIONS, Space.SOURCES, *AXES, Space.WEIGHTS, Space.PARAMETERS,
+                Space.KEYS, Space.PROJECTIONS, Space.POPULATIONS, Space.SOURCES, *(space for space, _, _ in fabric.axes), Space.WEIGHTS, Space.PARAMETERS,
                 Space.STATE, Space.COUNTERS)},
         )
         m.submodules.lookup = lookup = Lookup(fabric, stored)

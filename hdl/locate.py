@@ -19,17 +19,16 @@ def visit(fabric: Fabric) -> data.StructLayout:
     The first is sums ``row`` and weights ``weights``; from row to row it is ``stride`` weights, from window to window
     ``row_x`` sums and ``weights_x`` weights, from line to line ``row_y`` and ``weights_y``. A window has ``fanout``
     weights. ``known``: the source has such a neuron; ``hits``: it reaches something; ``one_row``, ``one_column`` and
-    ``one_line``: there is no other.
+    ``one_line``: there is no other. Without places there is one window.
     """
-    p, axis = layout(fabric.projection_record), layout(fabric.axis_record)
-    arrives = arrival(fabric)
-    count = axis["count"].shape
-    names = ("late", "row", "weights", "stride", "row_x", "weights_x", "row_y", "weights_y", "fanout")
+    p, arrives = layout(fabric.projection_record), arrival(fabric)
+    names = ["late", "row", "weights", "stride", "fanout", "rows"]
+    more = {"known": 1, "hits": 1, "one_row": 1}
+    if fabric.places:
+        names += ["row_x", "weights_x", "row_y", "weights_y"]
+        more |= {"columns": p["rows"].shape, "lines": p["rows"].shape, "one_column": 1, "one_line": 1}
     return data.StructLayout(
-        {name: arrives[name].shape for name in ("kind", "slot", "first")}
-        | {name: p[name].shape for name in names}
-        | {"rows": count, "columns": count, "lines": count, "known": 1, "hits": 1}
-        | {"one_row": 1, "one_column": 1, "one_line": 1}
+        {name: arrives[name].shape for name in ("kind", "slot", "first")} | {name: p[name].shape for name in names} | more
     )
 
 
@@ -44,24 +43,28 @@ class Locate(wiring.Component):
         i.number ──► PROJECTIONS ─────┘
         (no tables: the index itself is added to the first weight)
 
-    A row of CHANNELS may name another one that goes on with the same spike: one visit more, in the next clock.
+    A row of CHANNELS may name another one that goes on with the same spike: one visit more, in the next clock. A Fabric
+    without places has the two lowest lines of this picture only.
 
     Members
     -------
     i : stream of arrivals
     o : stream of visits
-        In order, one per clock. Latency :attr:`latency`. Those of a spike follow each other, each with at least one row.
+        In order, one per clock. Latency :meth:`latency`. Those of a spike follow each other, each with at least one row.
     write : stream of 16-bit writes
         For the three tables, and all but the first fields of PROJECTIONS.
     """
-
-    latency = 7
 
     def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
         self.fabric, self.stored = fabric, stored
         super().__init__(
             {"i": In(stream.Signature(arrival(fabric))), "o": Out(stream.Signature(visit(fabric))), "write": In(WRITES)}
         )
+
+    @staticmethod
+    def latency(fabric: Fabric) -> int:
+        """Clocks from i to o."""
+        return 7 if fabric.places else 4
 
     def elaborate(self, platform):
         m = Module()
@@ -72,7 +75,7 @@ class Locate(wiring.Component):
             m.submodules[space.name.lower()] = table
             wiring.connect(m, wiring.flipped(self.write), table.write)
             tables.append(table)
-        axes = dict(zip("yxc", tables, strict=True))
+        axes = dict(zip("yxc", tables, strict=bool(tables)))
         record, at = fabric.projection_record, indexing(fabric).size
         first = at // CHUNK
         m.submodules.projections = projections = Table(
@@ -80,7 +83,7 @@ class Locate(wiring.Component):
         )
         wiring.connect(m, wiring.flipped(self.write), projections.write)
         rest = data.StructLayout({
-            name: shape for name, shape in layout(record).members.items() if name not in INDEXING
+            name: shape for name, shape in layout(record).members.items() if name not in indexing(fabric).members
         })
         moves, goes_on, takes = Signal(), Signal(), Signal()  # behind the memories; another row of a spike; before them
         m.d.comb += [moves.eq(~self.o.valid | self.o.ready), takes.eq(moves & ~goes_on), self.i.ready.eq(takes)]
@@ -101,23 +104,26 @@ class Locate(wiring.Component):
 
         # e: as it comes from its memory; f: the index without its channel; g: its fields
         head = ("kind", "slot", "first")
-        came = {name: getattr(i.projection, name) for name in INDEXING} | {
+        came = {name: getattr(i.projection, name) for name in indexing(fabric).members} | {
             name: getattr(i, name) for name in (*head, "index", "number")}
         there, e = stage("e", takes, self.i.valid, came, *came)
-        head = (*head, "index", "tabled", "known")
-        there, f = stage(
-            "f", takes, there, e | {"known": e["index"] < e["sources"]}, *head, "number", "column_bits", "y", "x", "c",
-            above=e["index"] >> e["channel_bits"],
-            channel=(e["index"] & below(e["channel_bits"]))[: len(axes["c"].address)],
-        )
-        places = {
-            "y": f["y"] + (f["above"] >> f["column_bits"]),
-            "x": f["x"] + (f["above"] & below(f["column_bits"])),
-            "c": f["c"] + f["channel"],
-        }
-        there, g = stage(
-            "g", takes, there, f, *head, "number", **{name: places[name][: len(axes[name].address)] for name in axes}
-        )
+        g = e | {"known": e["index"] < e["sources"]}
+        head = (*head, "index", "known")
+        if axes:
+            head = (*head, "tabled")
+            there, f = stage(
+                "f", takes, there, g, *head, "number", "column_bits", "y", "x", "c",
+                above=e["index"] >> e["channel_bits"],
+                channel=(e["index"] & below(e["channel_bits"]))[: len(axes["c"].address)],
+            )
+            places = {
+                "y": f["y"] + (f["above"] >> f["column_bits"]),
+                "x": f["x"] + (f["above"] & below(f["column_bits"])),
+                "c": f["c"] + f["channel"],
+            }
+            there, g = stage(
+                "g", takes, there, f, *head, "number", **{name: places[name][: len(axes[name].address)] for name in axes}
+            )
 
         # t: their rows are there
         for table, place in ((projections, g["number"]), *((axes[name], g[name]) for name in axes)):
@@ -139,6 +145,12 @@ class Locate(wiring.Component):
         p = rest(r["rest"][at - CHUNK * first :])
 
         # s: what they say; without tables the index alone counts
+        steps = ("late", "stride", "row", "weights")
+        if not axes:
+            fields = {name: r[name] for name in ("kind", "slot", "first", "known")} | {
+                name: getattr(p, name) for name in (*steps, "rows", "fanout")
+            } | {"weights": p.weights + r["index"], "hits": p.rows != 0, "one_row": p.rows == 1}
+            return self._register(m, moves, there, fields)
         says = {}
         for name, table in axes.items():
             alone = {"row": 0, "weights": 0, "known": 1, "count": 1, "fanout": 0}
@@ -148,11 +160,11 @@ class Locate(wiring.Component):
             for field, value in alone.items():
                 told = getattr(row, field)
                 says[f"{name}_{field}"] = Mux(r["tabled"], told, value)[: len(told)]
-        steps = ("late", "stride", "row_x", "weights_x", "row_y", "weights_y")
-        given = {name: getattr(p, name) for name in (*steps, "row", "weights")}
+        steps = (*steps, "row_x", "weights_x", "row_y", "weights_y")
+        given = {name: getattr(p, name) for name in steps}
         there, s = stage("s", moves, there, r, "kind", "slot", "first", "known", **given, **says)
 
-        # o: their sum; one register for each field, as assigning parts of a wide one is slow in a simulator
+        # o: their sum
         fields = {name: s[name] for name in ("kind", "slot", "first", *steps)} | {
             name: sum((s[f"{axis}_{name}"] for axis in axes), s[name]) for name in ("row", "weights")
         } | {
@@ -166,8 +178,12 @@ class Locate(wiring.Component):
             "one_line": s["y_count"] == 1,
             "hits": (s["y_count"] != 0) & (s["x_count"] != 0) & (s["c_count"] != 0),
         }
+        return self._register(m, moves, there, fields)
+
+    def _register(self, m, moves, there, fields):
+        """Stage o: a register for each field, as assigning parts of a wide one is slow in a simulator."""
         registers = []
-        for name, shape in visit(fabric).members.items():
+        for name, shape in visit(self.fabric).members.items():
             register = Signal(shape, name=f"o_{name}", reset_less=True)
             with m.If(moves):
                 m.d.sync += register.eq(fields[name])

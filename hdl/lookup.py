@@ -18,7 +18,7 @@ INDEXING = ("slot", "tabled", "sources", "channel_bits", "column_bits", "y", "x"
 def indexing(fabric: Fabric) -> data.StructLayout:
     """These fields; the rest is read by :class:`aerloom.hdl.locate.Locate`, when the index is known."""
     row = layout(fabric.projection_record)
-    return data.StructLayout({name: row[name].shape for name in INDEXING})
+    return data.StructLayout({name: row[name].shape for name in INDEXING if name in row.members})
 
 
 def arrival(fabric: Fabric) -> data.StructLayout:

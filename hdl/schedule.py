@@ -96,10 +96,9 @@ class Schedule(wiring.Component):
             self.grants.payload.sources.eq(row.sources),
             self.grants.payload.source_count.eq(row.source_count),
         ]
-        m.d.comb += [
-            getattr(self.sweeps.payload, name).eq(getattr(row, name))
-            for name in SWEPT
-        ]
+        for name in SWEPT:
+            if name in row.shape().members:
+                m.d.comb += getattr(self.sweeps.payload, name).eq(getattr(row, name))
 
         may_sweep, may_send = tokens.free & idle, credits.free & ready
         with m.FSM():

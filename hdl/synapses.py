@@ -64,7 +64,7 @@ class Slice(wiring.Component):
     Members
     -------
     weights_at : In
-        What stage a reads.
+        What stage a reads, or where a write for the weights goes.
     row : In
         What stage b reads.
     d_past, d_last : In
@@ -103,8 +103,9 @@ class Slice(wiring.Component):
         m = Module()
         fabric = self.fabric
         bits = self.lanes * fabric.weight_bits
-        m.submodules.weights = weights = Memory(
-            shape=bits, depth=fabric.weight_words, init=self.stored.column(Space.WEIGHTS, self.chunk * CHUNK, bits)
+        known = self.stored.column(Space.WEIGHTS, self.chunk * CHUNK, bits)
+        m.submodules.weights = weights = Memory(  # one address, so that it can be a RAM with one port
+            shape=bits, depth=fabric.weight_words, init=known, attrs={} if known else {"loaded": 1}
         )
         m.submodules.sums = sums = Memory(
             shape=self.swept.shape(), depth=fabric.rows, init=[], attrs={"ram_style": "block"}  # LUTs are what is scarce
@@ -119,7 +120,7 @@ class Slice(wiring.Component):
         second, third = (Signal.like(self.swept, name=name, reset_less=True) for name in ("second", "third"))
         m.submodules.choice = choice = Choice(self.swept.shape())
         m.d.comb += [
-            load.addr.eq(place.address),
+            load.addr.eq(self.weights_at),
             load.data.eq(self.write.payload.data),
             load.en.eq(self.write.valid & mine),
             fetch.addr.eq(self.weights_at),
@@ -157,9 +158,9 @@ class Synapses(wiring.Component):
     i : stream of operations
         One per clock, in any order of rows; but a sweep comes fourth at the earliest behind what changed its row.
     o : stream of sums
-        The sums of a group, before they are cleared; they stay until the next come. Latency :attr:`latency`.
+        The sums of a group, before they are cleared; they stay as long as ``i`` does. Latency :attr:`latency`.
     write : stream of 16-bit writes
-        For the weights.
+        For the weights. What is added in the clock of a write is undefined.
     read : stream of reads
         Of weights, answered on ``data``; taken when there is no operation.
     data : stream of 16-bit answers
@@ -199,7 +200,7 @@ class Synapses(wiring.Component):
         for n in range(fabric.weight_chunks):
             m.submodules[f"slice_{n}"] = part = Slice(fabric, n, self.stored)
             m.d.comb += [
-                part.weights_at.eq(weights_at[1]),
+                part.weights_at.eq(Mux(self.write.valid, self.write.payload.place.address, weights_at[1])),
                 part.row.eq(row[2]),
                 part.d_past.eq(past[4]),
                 part.d_last.eq(last[4]),
@@ -218,7 +219,7 @@ class Synapses(wiring.Component):
         update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in i.update.shape().members}
         m.d.sync += self.o.valid.eq(sweeps[4])
         m.d.comb += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
-        with m.If(sweeps[4]), m.Switch(update_now["state"][4][: exact_log2(fabric.groups)]):
+        with m.Switch(update_now["state"][4][: exact_log2(fabric.groups)]):
             for group in range(fabric.groups):
                 with m.Case(group) if fabric.groups > 1 else m.Default():
                     for n in range(fabric.update_lanes):

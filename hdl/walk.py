@@ -19,7 +19,7 @@ def sweep(fabric: Fabric) -> data.StructLayout:
     """Population ``slot`` takes a step; ``fresh``: the first of a sample."""
     row = layout(fabric.population_record)
     return data.StructLayout(
-        {name: row[name].shape for name in SWEPT}
+        {name: row[name].shape for name in SWEPT if name in row.members}
         | {"slot": layout(fabric.key_record)["slot"].shape, "fresh": 1}
     )
 
@@ -58,6 +58,21 @@ def operation(fabric: Fabric) -> data.StructLayout:
     )
 
 
+class Loop:
+    """One of the loops of a walk: ``count`` rounds, each ``by_row`` sums and ``by_weights`` weights further than the one before.
+
+    Of a round there is how many are ``left``, this one included, whether it is the ``last``, and the ``row`` and ``weights``
+    that it begins with. ``now`` each is what the visit says (``first``) while that is new, and what was kept (``later``)
+    after that. ``one``: the first round is the last.
+    """
+
+    def __init__(self, visit, name: str, count, one, by_row, by_weights):
+        self.first = {"left": count, "last": one, "row": visit.row, "weights": visit.weights}
+        self.now = {of: Signal.like(value, name=f"{name}_{of}") for of, value in self.first.items()}
+        self.later = {of: Signal.like(value, name=f"{name}_{of}_later") for of, value in self.first.items()}
+        self.by_row, self.by_weights = by_row, by_weights
+
+
 class Walk(wiring.Component):
     """Spikes and sweeps into one row operation per clock.
 
@@ -74,7 +89,8 @@ class Walk(wiring.Component):
     Parameters
     ----------
     pace : int
-        Clocks from one update of a sweep to the next; until then it stays on ``o.payload.update``, valid once.
+        Clocks from one update of a sweep to the next; until then it stays on ``o.payload``, and its row is cleared in the
+        last of them.
 
     Members
     -------
@@ -124,7 +140,7 @@ class Walk(wiring.Component):
             with m.If(row == fabric.rows - 1):
                 m.d.sync += clearing.eq(0)
         with m.Elif(sweeping):
-            m.d.comb += [self.o.valid.eq(waits == self.pace - 1), o.sweep.eq(1)]
+            m.d.comb += [self.o.valid.eq(o.sweep | o.clear), o.sweep.eq(waits == self.pace - 1)]
         with m.Elif(self.sweeps.valid & ~walks):
             m.d.comb += self.sweeps.ready.eq(1)
         with m.Elif(self.i.valid), m.Switch(v.kind):
@@ -148,65 +164,31 @@ class Walk(wiring.Component):
     def _visit(self, m, visiting, walks):
         """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already."""
         o, v = self.o.payload, self.i.payload
-
-        def count(of, one, name):
-            """What is left of ``of``, this one included; and whether this is the last (``one``: of the first so)."""
-            left, later = Signal.like(of, name=f"{name}_left"), Signal.like(of, name=f"{name}_later")
-            last, last_later = Signal(name=f"{name}_last"), Signal(name=f"{name}_last_later")
-            m.d.comb += [left.eq(Mux(walks, later, of)), last.eq(Mux(walks, last_later, one))]
-
-            def go_on(to, to_one):
-                m.d.sync += [later.eq(to), last_later.eq(to_one)]
-
-            return left, last, go_on
-
-        def start(name):
-            """Sums and weights with which something began that is still going on: at first, the spike itself."""
-            now, later = [], []
-            for of, which in ((v.row, "row"), (v.weights, "weights")):
-                held, began = Signal.like(of, name=f"{name}_{which}_held"), Signal.like(of, name=f"{name}_{which}")
-                m.d.comb += began.eq(Mux(walks, held, of))
-                now.append(began)
-                later.append(held)
-            return now, later
-
-        rows, row_last, rows_go_on = count(v.rows, v.one_row, "rows")
-        columns, column_last, columns_go_on = count(v.columns, v.one_column, "columns")
-        lines, line_last, lines_go_on = count(v.lines, v.one_line, "lines")
-        (row, weights), at_later = start("at")
-        window, window_later = start("window")
-        line, line_later = start("line")
-        begins = Signal(init=1)  # a window
+        loops = [Loop(v, "row", v.rows, v.one_row, 1, v.stride)]  # the innermost first
+        if self.fabric.places:
+            loops += [Loop(v, "column", v.columns, v.one_column, v.row_x, v.weights_x),
+                      Loop(v, "line", v.lines, v.one_line, v.row_y, v.weights_y)]
+        for loop in loops:
+            m.d.comb += [now.eq(Mux(walks, loop.later[of], loop.first[of])) for of, now in loop.now.items()]
+        begins, row = Signal(init=1), loops[0].now  # a window begins
         with m.If(visiting):
-            m.d.comb += [self.o.valid.eq(1), o.add.eq(1), o.row.eq(row), o.weights.eq(weights)]
+            m.d.comb += [self.o.valid.eq(1), o.add.eq(1), o.row.eq(row["row"]), o.weights.eq(row["weights"])]
             m.d.comb += self.operations.eq(Mux(begins, v.fanout, 0))
-            m.d.sync += [walks.eq(1), begins.eq(row_last)]
-            rows_go_on(rows - 1, rows == 2)
-            columns_go_on(columns, column_last)
-            lines_go_on(lines, line_last)
-            m.d.sync += [later.eq(now) for later, now in zip(window_later + line_later, window + line, strict=True)]
-            # the next row, its weights
-            (at_row, at_weights), steps = at_later, [(v.row_x, v.weights_x, window), (v.row_y, v.weights_y, line)]
-            (next_column, next_line) = [
-                ((began[0] + by_row)[: len(row)], (began[1] + by_weights)[: len(weights)])
-                for by_row, by_weights, began in steps
-            ]
-            with m.If(~row_last):
-                m.d.sync += [at_row.eq(row + 1), at_weights.eq(weights + v.stride)]
+            m.d.sync += [walks.eq(1), begins.eq(row["last"])]
+            for loop in loops:
+                m.d.sync += [loop.later[of].eq(now) for of, now in loop.now.items()]
+            for n, loop in enumerate(loops):  # the first that is not at its end goes on; those inside it begin again
+                now = loop.now
+                with m.Elif(~now["last"]) if n else m.If(~now["last"]):
+                    m.d.sync += [loop.later["left"].eq(now["left"] - 1), loop.later["last"].eq(now["left"] == 2)]
+                    for inner in loops[:n]:
+                        m.d.sync += [inner.later[of].eq(inner.first[of]) for of in ("left", "last")]
+                    for inner in loops[: n + 1]:
+                        m.d.sync += [inner.later["row"].eq(now["row"] + loop.by_row),
+                                     inner.later["weights"].eq(now["weights"] + loop.by_weights)]
             with m.Else():
-                rows_go_on(v.rows, v.one_row)
-                with m.If(~column_last):
-                    columns_go_on(columns - 1, columns == 2)
-                    for later in (at_later, window_later):
-                        m.d.sync += [later[0].eq(next_column[0]), later[1].eq(next_column[1])]
-                with m.Elif(~line_last):
-                    columns_go_on(v.columns, v.one_column)
-                    lines_go_on(lines - 1, lines == 2)
-                    for later in (at_later, window_later, line_later):
-                        m.d.sync += [later[0].eq(next_line[0]), later[1].eq(next_line[1])]
-                with m.Else():
-                    m.d.sync += walks.eq(0)
-                    m.d.comb += self.i.ready.eq(1)
+                m.d.sync += walks.eq(0)
+                m.d.comb += self.i.ready.eq(1)
 
     def _sweep(self, m, sweeping, waits, select):
         """The groups of a population while ``sweeping``, one after the other; first it ``waits`` until sums are stored."""
@@ -215,9 +197,8 @@ class Walk(wiring.Component):
         neurons = Signal.like(job.neurons)  # still to update
         state = Signal.like(update.state)
         place, parameter = Signal.like(update.place), Signal.like(update.parameter)
-        channels, columns = Signal.like(job.channels), Signal.like(job.columns)  # left of this position, of this line
-        last, position_ends = Signal(), Signal()
-        m.d.comb += [sweeping.eq(neurons != 0), last.eq(neurons <= fabric.update_lanes), position_ends.eq(channels == 1)]
+        last = Signal()
+        m.d.comb += [sweeping.eq(neurons != 0), last.eq(neurons <= fabric.update_lanes)]
         with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [
                 waits.eq(self.pause + self.pace - 1),
@@ -226,8 +207,6 @@ class Walk(wiring.Component):
                 state.eq(self.sweeps.payload.row << select),
                 place.eq(0),
                 parameter.eq(self.sweeps.payload.parameters),
-                channels.eq(self.sweeps.payload.channels),
-                columns.eq(self.sweeps.payload.columns),
             ]
         with m.If(sweeping):
             m.d.comb += [
@@ -238,8 +217,8 @@ class Walk(wiring.Component):
                 update.slot.eq(job.slot),
                 update.fresh.eq(job.fresh),
                 update.last.eq(last),
-                # a row is cleared with its last group
-                self.o.payload.clear.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
+                # a row is cleared behind its last group
+                self.o.payload.clear.eq((waits == 0) & (last | ((state & fabric.groups - 1) == fabric.groups - 1))),
             ]
             m.d.comb += [update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
         with m.If(waits != 0):
@@ -249,12 +228,24 @@ class Walk(wiring.Component):
                 waits.eq(Mux(last, 0, self.pace - 1)),
                 state.eq(state + 1),
                 neurons.eq(Mux(last, 0, neurons - fabric.update_lanes)),
-                channels.eq(Mux(position_ends, job.channels, channels - 1)),
-                parameter.eq(Mux(position_ends & job.repeat, job.parameters, parameter + job.each)),
+                place.eq(place + 1),
+                parameter.eq(parameter + job.each),
             ]
-            with m.If(~position_ends):
-                m.d.sync += place.eq(place + 1)
-            with m.Elif(columns != 1):
+        if fabric.places:
+            self._planes(m, sweeping & (waits == 0), job, place, parameter)
+
+    def _planes(self, m, moves, job, place, parameter):
+        """From position to position, where those that are neighbours in a row of neurons have other numbers than the next."""
+        channels, columns = Signal.like(job.channels), Signal.like(job.columns)  # left of this position, of this line
+        with m.If(self.sweeps.valid & self.sweeps.ready):
+            m.d.sync += [channels.eq(self.sweeps.payload.channels), columns.eq(self.sweeps.payload.columns)]
+        with m.Elif(moves & (channels != 1)):
+            m.d.sync += channels.eq(channels - 1)
+        with m.Elif(moves):
+            m.d.sync += channels.eq(job.channels)
+            with m.If(job.repeat):
+                m.d.sync += parameter.eq(job.parameters)
+            with m.If(columns != 1):
                 m.d.sync += [place.eq(place + job.gap), columns.eq(columns - 1)]
             with m.Else():
                 m.d.sync += [place.eq(place + job.gap_line), columns.eq(job.columns)]

@@ -23,6 +23,9 @@ __all__ = [
 ]
 
 LONGEST_WORD = 256  # chunks in a word of memory that the loader counts
+#: Fields of PROJECTIONS and POPULATIONS that only convolutions, pools, one-to-one projections and delay lines need
+GEOMETRY = frozenset(("tabled", "channel_bits", "column_bits", "y", "x", "c", "row_y", "weights_y", "row_x", "weights_x",
+                      "repeat", "channels", "columns", "gap", "gap_line"))
 SHORTEST_COUNT = 9  # bits of a count of spikes in the answer of a readout
 
 
@@ -45,7 +48,7 @@ class Fabric:
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core
     projections: int = 32  #: (source, population) pairs per core
-    places: int = 64  #: rows of each of the tables that hold the geometry of convolutions: y, x and channel
+    places: int = 64  #: rows of each of the tables that hold the geometry of convolutions: y, x and channel; 0: none at all
     runs: int = 0  #: rows that the table of channels has besides, for sparse projections; 0: they are stored as dense ones
     keys: int = 64  #: source populations in the whole chip, inputs first
     inputs: int = 4  #: source populations on the host's side
@@ -61,9 +64,11 @@ class Fabric:
         for size in dataclasses.fields(self)[1:]:
             if size.name == "pipelined":
                 continue
-            least = 0 if size.name in ("pixels", "classes", "runs", "queue") else 1
+            least = 0 if size.name in ("pixels", "classes", "places", "runs", "queue") else 1
             if not isinstance(value := getattr(self, size.name), int) or value < least:
                 raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")
+        if self.runs and not self.places:
+            raise AerloomError(f"Fabric {self.name}: runs are rows of a table of places, and there are no places")
         for name in ("lanes", "update_lanes", "weight_bits", "chips", "pixels", "classes"):
             if (value := getattr(self, name)) & value - 1:
                 raise AerloomError(f"Fabric {self.name}: {name} must be a power of two, not {value}")
@@ -132,10 +137,10 @@ class Fabric:
         row in LINES, COLUMNS and CHANNELS from ``y``, ``x`` and ``c`` on. What they say is added up instead of the
         index; they also say how many lines of windows, how many windows in a line and how many rows in each window
         there are. From line to line it is ``row_y`` sums and ``weights_y`` weights, from window to window ``row_x`` and
-        ``weights_x``: all modulo the size of the field.
+        ``weights_x``: all modulo the size of the field. A Fabric without places has none of this.
         """
         row, weights, place = bits_for(self.rows), bits_for(self.weight_words), bits_for(self.places)
-        return Record(
+        whole = Record(
             slot=bits_for(self.populations),
             tabled=1,
             sources=INDEX_BITS + 1,
@@ -155,6 +160,7 @@ class Fabric:
             row_x=row,
             weights_x=weights,
         )
+        return whole if self.places else whole.without(GEOMETRY)
 
     @cached_property
     def axis_record(self) -> Record:
@@ -176,7 +182,9 @@ class Fabric:
 
     @cached_property
     def axes(self) -> tuple[tuple[Space, Record, int], ...]:
-        """LINES, COLUMNS and CHANNELS: their records, and how many rows they have."""
+        """LINES, COLUMNS and CHANNELS: their records, and how many rows they have. Without places there are none."""
+        if not self.places:
+            return ()
         records = (self.axis_record, self.axis_record, self.channel_record)
         return tuple(zip(AXES, records, (self.places, self.places, self.places + self.runs), strict=True))
 
@@ -195,10 +203,10 @@ class Fabric:
 
         ``channels`` groups of ``update_lanes`` neurons are at one position, and ``columns`` positions in a line; from the
         last group of a position to the first of the next it is ``gap`` groups, at the end of a line ``gap_line``, in the
-        numbers that spikes carry.
+        numbers that spikes carry. A Fabric without places counts on: it has none of these and no ``repeat``.
         """
         groups = bits_for(self.rows * self.groups + 1)
-        return Record(
+        whole = Record(
             key=bits_for(self.keys),
             row=bits_for(self.rows),
             neurons=bits_for(self.neurons + 1),
@@ -218,11 +226,12 @@ class Fabric:
             source_count=bits_for(self.projections + 1),
             steps=CHUNK,
         )
+        return whole if self.places else whole.without(GEOMETRY)
 
     @property
     def place_bits(self) -> int:
-        """Bits of a spike's index without those of the lane in its group."""
-        return INDEX_BITS - (self.update_lanes - 1).bit_length()
+        """Bits of a spike's index without those of the lane in its group; all of them where there are positions to skip."""
+        return INDEX_BITS - (self.update_lanes - 1).bit_length() if self.places else bits_for(self.rows * self.groups)
 
     @cached_property
     def source_record(self) -> Record:

@@ -150,8 +150,8 @@ def _core(placement: Placement, n: int) -> Words:
         store(n, Space.PROJECTIONS, 0, fabric.projection_record, links),
         store(n, Space.SOURCES, 0, fabric.source_record, sources),
     ]
-    for (space, record, _), entries in zip(fabric.axes, core.tables, strict=True):
-        rows = [record.pack(**{k: v for k, v in vars(e).items() if k in record.fields}) for e in entries]
+    for (space, record, _), entries in zip(fabric.axes, core.tables, strict=bool(fabric.places)):
+        rows = [record.pack_known(**vars(e)) for e in entries]
         out.append(store(n, space, 0, record, rows))
     out.append(_parameters(placement, n))
     out += [_weights(n, words, at, fabric) for at, words in core.blocks]
@@ -200,7 +200,7 @@ def _populations(placement: Placement, core: Core, steps: int) -> list[int]:
         next_line = ((1 << at.column_bits) - (grid.width - 1) << at.channel_bits - lane_bits) - (channels - 1)
         mode = placement.parameter_mode(part)
         rows.append(
-            record.pack(
+            record.pack_known(
                 key=part.key,
                 row=part.row,
                 neurons=part.seated,

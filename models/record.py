@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,14 @@ class Record:
     def chunks(self) -> int:
         """Packets that carry one word of this record."""
         return -(-self.width // CHUNK)
+
+    def without(self, names: Collection[str]) -> Record:
+        """The other fields."""
+        return Record(**{name: field for name, field in self.fields.items() if name not in names})
+
+    def pack_known(self, **values: Any) -> Any:
+        """As :meth:`pack`, without the values of fields that the record does not have."""
+        return self.pack(**{name: value for name, value in values.items() if name in self.fields})
 
     def pack(self, **values: Any) -> Any:
         """The word with these field values, other fields zero; raises ValueError for a value that does not fit."""

@@ -66,7 +66,7 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
     """All registers as a reset leaves them."""
     cores, slots, routers = len(plan.entry), plan.sizes[0], len(plan.ports)
     shapes = {name: (cores, slots) for name in ("idle", "ready", "fresh", "taken", "tokens", "credits", "step")}
-    shapes |= {"visits": (cores, Locate.latency), "under_way": (cores, plan.sizes[3] + 1)}
+    shapes |= {"visits": (cores, plan.sizes[7]), "under_way": (cores, plan.sizes[3] + 1)}
     shapes["waiting"] = (cores, plan.sizes[6])
     start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
     core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
@@ -93,7 +93,8 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
     routes = [_rows(known[r.node], Space.ROUTES, route_record(r.ports), fabric.keys) for r in fabric.tree()]
     between = Synapses.latency + Neurons.latency(fabric) - Core.pace(fabric) + 1  # from the end of a sweep to its spikes
     told = len(image.settings(placement, 1, None, None))
-    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told, fabric.queue])
+    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told, fabric.queue,
+                      Locate.latency(fabric)])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
                 gates=np.stack([gates["credits"], gates["credits_first"]], axis=1),
                 listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),
@@ -137,7 +138,7 @@ def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
 def rows_of(projection: dict[str, int], indices: int, axes: list[Ints]) -> Ints:
     """Rows of sums that a spike of each index of a source walks over, by what :class:`aerloom.hdl.locate.Locate` says."""
     index = np.arange(indices)
-    if not projection["tabled"]:
+    if not projection.get("tabled"):
         return np.full(indices, projection["rows"])
     channel, column = projection["channel_bits"], projection["column_bits"]
     fields = (index >> channel >> column, index >> channel & (1 << column) - 1, index & (1 << channel) - 1)
