@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,6 +17,7 @@ from rich.table import Table
 from ...models import zoo
 from ...models.errors import AerloomError
 from ...models.fabric import PRESETS
+from ...models.files import read_arrays
 from ...models.load import load
 from ...models.network import Network
 from ...models.quantize import quantize
@@ -148,17 +148,3 @@ def table(title: str, *columns: str) -> Table:
 
 def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
-
-
-def read_arrays(path: Path) -> Any:
-    """An array, or several by name, from a NumPy file without pickles."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError:
-        raise AerloomError(f"{path}: there is no such file") from None
-    except Exception as e:  # NumPy raises whatever the damage leads to
-        raise AerloomError(f"{path}: not a NumPy file of spikes, or damaged ({type(e).__name__}: {e})") from None

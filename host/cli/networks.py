@@ -16,6 +16,7 @@ from ...models.convert import convert
 from ...models.early import Exit
 from ...models.errors import AerloomError
 from ...models.fabrics import named
+from ...models.files import read_arrays
 from ...models.load import check as check_
 from ...models.load import load
 from ...models.place import place
@@ -44,7 +45,6 @@ from .common import (
     percent,
     print_json,
     progress,
-    read_arrays,
     show,
     table,
 )

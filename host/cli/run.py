@@ -10,7 +10,7 @@ import typer
 
 from ...models import encode, golden
 from ...models.errors import AerloomError
-from ...models.files import write_arrays
+from ...models.files import read_arrays, write_arrays
 from ..device import connect
 from .common import (
     AsJson,
@@ -26,7 +26,6 @@ from .common import (
     get_samples,
     percent,
     progress,
-    read_arrays,
     show,
     table,
 )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AerloomError
+from ..files import read_arrays
 from ..network import Network
 
 HERE = Path(__file__).parent
@@ -49,9 +50,8 @@ def samples(name: str, folder: str | os.PathLike[str] | None = None) -> Samples:
         if len(images) != len(labels) or images.ndim != 3:
             raise AerloomError(f"{folder}: images {images.shape} and labels {labels.shape} do not belong together")
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255), labels
-    with np.load(_file(f"{name}_test", "npz", name), allow_pickle=False) as archive:
-        images = archive["images"].astype(np.float32)
-        return images / np.float32(archive["white"]), archive["labels"]
+    arrays: Any = read_arrays(_file(f"{name}_test", "npz", name))
+    return arrays["images"].astype(np.float32) / np.float32(arrays["white"]), arrays["labels"]
 
 
 def encoding(network: Network) -> dict[str, Any]:
