@@ -60,7 +60,7 @@ class Fabric:
         for size in dataclasses.fields(self)[1:]:
             least = 0 if size.name in ("pixels", "classes", "runs", "queue") else 1
             if not isinstance(value := getattr(self, size.name), int) or value < least:
-                raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")
+                raise AerloomError(f"Fabric {self.name}: {size.name} must be an integer of at least {least}, not {value!r}")
         for name in ("lanes", "update_lanes", "weight_bits", "chips", "pixels", "classes"):
             if (value := getattr(self, name)) & value - 1:
                 raise AerloomError(f"Fabric {self.name}: {name} must be a power of two, not {value}")
