@@ -14,6 +14,7 @@ from ..models.files import write_whole
 from ..models.floor import Load
 from ..models.network import Network
 from ..models.place import Placement
+from ..models.text import counted
 from .explore import Point
 
 Array = NDArray[Any]
@@ -53,8 +54,8 @@ def raster(
         size = max(1.0, min(9.0, 300 / a.shape[1]))
         axis.scatter(step, neuron, s=size**2 * a[step, neuron] ** 0.5, marker="|", color=colour, linewidths=1.3)
         axis.set(ylim=(a.shape[1] - 0.5, -0.5), xlim=(-0.6, steps - 0.4))
-        axis.set_ylabel(f"{name}\n{a.shape[1]} neurons", color=colour, fontsize=9)
-        axis.set_title(f"{int(a.sum()):,} spikes", loc="right", fontsize=8, color=colour, pad=2)
+        axis.set_ylabel(f"{name}\n{counted(a.shape[1], 'neuron')}", color=colour, fontsize=9)
+        axis.set_title(counted(int(a.sum()), "spike"), loc="right", fontsize=8, color=colour, pad=2)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         _plain(axis)
     axes[-1].set_xlabel("time step", color=INK)
@@ -208,7 +209,8 @@ def landscape(path: str | os.PathLike[str], found: Sequence[Point], best: Sequen
     scale.set_label("accuracy, %", fontsize=9, color=INK)
     scale.ax.tick_params(colors=INK, labelsize=8)
     scale.outline.set_visible(False)
-    figure.suptitle(f"{title}: {len(found)} chips, {len(best)} that none beats", fontsize=12, color=INK, fontweight="bold")
+    figure.suptitle(f"{title}: {counted(len(found), 'chip')}, {len(best)} that none beats", fontsize=12, color=INK,
+                    fontweight="bold")
     _save(figure, path)
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError
 from .files import read_arrays, write_arrays
+from .text import counted
 from .window import Window
 
 DECAY_ONE = 4096  #: an integer decay factor that keeps everything
@@ -169,7 +170,7 @@ class Projection:
                                    f"{self.window.shape[0]} channels")
         if self.pool and math.prod((self.pool.shape[0], *self.pool.size)) != self._sources:
             raise AerloomError(f"{self}: pooling leaves {(self.pool.shape[0], *self.pool.size)} of the source, "
-                               f"but the weights take {self._sources} neurons")
+                               f"but the weights take {counted(self._sources, 'neuron')}")
 
     def __str__(self) -> str:
         return f"{self.source} → {self.target}"

@@ -21,6 +21,7 @@ from ...models.files import read_arrays
 from ...models.load import load
 from ...models.network import Network
 from ...models.quantize import quantize
+from ...models.text import counted
 
 console = Console(stderr=True)  # stdout is for answers alone, so that --json can be piped
 RESOURCES = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "spram": "SPRAMs", "dsp": "multipliers"}
@@ -85,7 +86,7 @@ def get_samples(network: Network, data: Path | None, count: int | None, file: Pa
             raise AerloomError(f"{file}: it must have samples (n, …) and as labels (n,) numbers of classes, not "
                                f"{samples.shape} and {labels.shape} of {labels.dtype}")
         if len(samples) != len(labels):
-            raise AerloomError(f"{file}: {len(samples)} samples, but {len(labels)} labels")
+            raise AerloomError(f"{file}: {counted(len(samples), 'sample')}, but {counted(len(labels), 'label')}")
         return samples[:count], labels[:count]
     name = network.meta.get("name")
     if name not in zoo.NAMES:

@@ -11,6 +11,7 @@ import typer
 from ...models import encode, golden
 from ...models.errors import AerloomError
 from ...models.files import read_arrays, write_arrays
+from ...models.text import counted
 from ..device import connect
 from .common import (
     AsJson,
@@ -67,7 +68,7 @@ def run(
             answer["cycles_per_sample"] = result.cycles_per_sample
     answer["spikes"] = {name: int(a.sum()) for name, a in out.items()}
     write_arrays(output, out)
-    rows = table(f"{batch} samples of {steps} steps", "population", "spikes")
+    rows = table(f"{counted(batch, 'sample')} of {counted(steps, 'step')}", "population", "spikes")
     for name, count in answer["spikes"].items():
         rows.add_row(name, f"{count:,}")
     show(answer, as_json, rows)
@@ -108,7 +109,7 @@ def infer(
                 found = device.infer(images=values, encoder=encoder, steps=steps, seed=seed, progress=report)
             answer |= {"packets_down": device.sent - down, "packets_up": device.received - up}
     answer |= {"accuracy": float(np.mean(found == labels)), "classes": found.tolist()}
-    rows = table(f"{network}: {len(batch)} images in {steps} steps by {encoder}", "", "")
+    rows = table(f"{network}: {counted(len(batch), 'image')} in {counted(steps, 'step')} by {encoder}", "", "")
     rows.show_header = False
     rows.add_row("accuracy", percent(answer["accuracy"]))
     for way in ("down", "up"):
