@@ -251,3 +251,16 @@ def test_ctrl_c(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2 and "Traceback" not in err and not out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("imported", ["aerloom.host", "numpy", "typer", "aerloom.host.cli.common"])
+def test_ctrl_c_while_it_starts(imported: str) -> None:
+    process = subprocess.Popen([sys.executable, "-X", "importtime", "-m", "aerloom", "zoo"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:  # of each module, once it is imported
+        if line.split("|")[-1].strip() == imported:
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err and not out
