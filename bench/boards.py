@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import aerloom
 from aerloom import Network
 from aerloom.boards.build import build
 from aerloom.boards.catalogue import find
 from aerloom.boards.fit import Fit, fit_on, speed
+from aerloom.host.compare import differing
 from aerloom.host.dataset import pieces, spikes_of
 from aerloom.host.jobs import Workers
 from aerloom.host.measure import accuracy
@@ -91,7 +90,7 @@ def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[
     with aerloom.connect("sim", found.fabric) as device:
         device.load(network, watch=list(network.population))
         run, trace = device.run(spikes), golden.run(network, spikes)
-    mismatches = sum(int(np.sum(run.spikes[n] != trace.spikes[n])) for n in network.population)
+    mismatches = differing(run.spikes, trace)
     cycles = run.cycles_per_sample
     latency, per_second, bound = speed(cycles, made.clock, found.packets, made.baud)
     return {"device": made.device, "fabric": made.fabric, "used": dataclasses.asdict(made.used), "fmax": made.fmax,

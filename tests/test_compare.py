@@ -50,6 +50,16 @@ def test_golden_over_a_dataset(workers: Workers) -> None:
     assert found == pytest.approx(expected)
 
 
+def test_differing_counts_places() -> None:
+    net = quantize(zoo.load("digits"), 8).network
+    trace = golden.run(net, spikes_of(zoo.load("digits"), zoo.samples("digits")[0][:3]))
+    spikes = {name: trace.spikes[name][1:].copy() for name in net.population}
+    assert compare.differing(spikes, trace, 1) == 0
+    spikes["hidden"][0, 3, 5] ^= 1
+    spikes["output"][1, 24, 2:5] ^= 1
+    assert compare.differing(spikes, trace, 1) == 4
+
+
 @pytest.mark.parametrize("workers", [Workers(1), Workers(2)])
 def test_samples_that_are_left_early(workers: Workers) -> None:
     exact = zoo.load("digits")
