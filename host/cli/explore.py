@@ -111,8 +111,10 @@ def _table(network: str, board: str, found: Sequence[Point], best: Sequence[Poin
     rows = table(f"{network} on {board}: {len(best)} of {counted(len(found), 'chip')} that none beats ({kind})", "chip",
                  "accuracy", "cycles", "MHz", "latency", "LUTs", "block RAMs", "")
     rows.columns[0].no_wrap = True
+    rows.caption = "chip: cores x lanes - neurons updated per clock, bits of weights (w) and of states (s)"
+    rows.caption_justify = "left"
     for p in best:
-        note = "chosen" if p.fabric.name == chosen else ("; ".join(p.problems)[:40] if p.problems else "")
+        note = "chosen" if p.fabric.name == chosen else "; ".join(p.problems)[:40]
         rows.add_row(p.fabric.name, percent(p.accuracy), f"{p.cycles:,.0f}", f"{p.fmax / 1e6:.1f}",
                      f"{1e6 * p.latency:,.0f} µs", f"{p.lut:,}", f"{p.bram}", note)
     return rows
