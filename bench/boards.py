@@ -26,7 +26,7 @@ from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError
 from aerloom.models.quantize import quantize
 
-NETWORKS = ("mnist",)
+NETWORKS = ("mnist", "mnist-conv")
 BOARDS = ("ulx3s-85f", "ulx3s-25f", "tang-nano-20k", "ice40-hx8k", "icebreaker")
 BITS = (8, 4)  #: of a weight: the first of these in which a network fits on a board
 SIMULATED = 10  # images whose cycles are counted
@@ -54,7 +54,7 @@ def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards:
     rows: list[dict[str, Any]] = []
     for name in networks:
         exact = aerloom.Network.load(name) if Path(name).is_file() else zoo.load(name)
-        values, labels = zoo.samples("mnist" if Path(name).is_file() else name, data)
+        values, labels = zoo.samples(exact, data)
         values = values.reshape(len(values), *exact.inputs[0].shape)
         variants = {0: exact} if exact.is_integer else {bits: quantize(exact, bits).network for bits in BITS}
         known: dict[int, float] = {}

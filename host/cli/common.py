@@ -27,7 +27,7 @@ console = Console(stderr=True)  # stdout is for answers alone, so that --json ca
 RESOURCES = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "spram": "SPRAMs", "dsp": "multipliers"}
 
 NetworkName = Annotated[str, typer.Argument(
-    metavar="NETWORK", help="A file (aerloom's, NIR, Lava netx), or a network of the zoo: digits, mnist.")]
+    metavar="NETWORK", help=f"A file (aerloom's, NIR, Lava netx), or a network of the zoo: {', '.join(zoo.NAMES)}.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for a machine to read.")]
 Bits = Annotated[int, typer.Option(help="Bits of a weight, 2 … 16, where the network is not quantised yet.")]
 PerPopulation = Annotated[bool, typer.Option("--per-population", help="One weight scale per population, not per neuron.")]
@@ -88,10 +88,7 @@ def get_samples(network: Network, data: Path | None, count: int | None, file: Pa
         if len(samples) != len(labels):
             raise AerloomError(f"{file}: {counted(len(samples), 'sample')}, but {counted(len(labels), 'label')}")
         return samples[:count], labels[:count]
-    name = network.meta.get("name")
-    if name not in zoo.NAMES:
-        raise AerloomError("the network does not say which data it is for; give some with --samples")
-    values, labels = zoo.samples(name, data)
+    values, labels = zoo.samples(network, data)
     return values[:count], labels[:count]
 
 

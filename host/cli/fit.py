@@ -195,7 +195,6 @@ def _trace(exact: Network, integer: Network, data: Path | None, samples: Path | 
 
 def _spikes(network: Network, data: Path | None, samples: Path | None) -> Any:
     """Those of the first samples; None where there are no samples."""
-    name = network.meta.get("name")
-    if samples is None and (name not in zoo.NAMES or (name == "mnist" and data is None)):
+    if samples is None and not zoo.has_samples(network, data):
         return None
     return spikes_of(network, get_samples(network, data, MEASURED, samples)[0])

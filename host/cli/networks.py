@@ -186,8 +186,7 @@ def quantize_(
     """Turn a trained network into integers and say what that cost."""
     exact = get_network(network)
     workers = Workers(jobs, scheduler)
-    report_on = samples is not None or (
-        exact.meta.get("name") in zoo.NAMES and (data is not None or exact.meta["name"] != "mnist"))
+    report_on = samples is not None or zoo.has_samples(exact, data)
     options: dict[str, Any] = {"per_neuron": not per_population, "state_bits": state_bits or None, "rounding": rounding}
     if report_on:
         values, labels = get_samples(exact, data, images, samples)

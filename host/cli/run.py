@@ -77,7 +77,8 @@ def run(
 def infer(
     network: NetworkName,
     images: Images = 100,
-    encoder: Annotated[str, typer.Option(help=f"How images become spikes: {', '.join(encode.CODES)}.")] = "rate",
+    encoder: Annotated[str | None, typer.Option(
+        help=f"How images become spikes: {', '.join(encode.CODES)}; by default as the network says.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of an image; by default as the network says.")] = None,
     seed: Annotated[int, typer.Option(help="Of the rate encoder.")] = 0,
     on: Annotated[str, typer.Option(help="Where: golden, or a target of connect such as sim.")] = "sim",
@@ -95,6 +96,7 @@ def infer(
     coding = exact.meta.get("encoding", {})
     if steps is None and (steps := coding.get("steps")) is None:
         raise AerloomError("the network does not say how many steps its samples have; give --steps")
+    encoder = encoder or encode.code_of(exact)
     if encoder == "rate" and values.dtype.kind == "f":
         values = values * np.float32(coding.get("max_rate", 1.0))
     batch = encode.images(integer, values, steps, encoder, seed)

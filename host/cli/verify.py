@@ -44,7 +44,7 @@ PIECE = 25  #: samples that a worker takes at a time
 
 
 def demo(
-    network: Annotated[str, typer.Option(help="Network of the zoo: digits, or mnist with --data.")] = "digits",
+    network: Annotated[str, typer.Option(help="Network of the zoo; those for MNIST need --data.")] = "digits",
     images: Images = 100,
     bits: Bits = 8,
     fabric: FabricName = "medium",
