@@ -11,6 +11,7 @@ import argparse
 import inspect
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,27 +27,53 @@ BENCHES: dict[str, Callable[..., dict[str, Any] | Iterator[dict[str, Any]]]] = {
     "cores": chips.cores, "scale": scale.scale, "early": scale.early, "model": scale.model, "density": density.density,
     "yardstick": density.yardstick, "frameworks": frameworks.frameworks, "router": router.router, "boards": boards.boards,
 }
-SLOW = ("boards",)  # half an hour and more: run by name alone
+SLOW = ("boards",)  # run by name alone
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, and in its help what each bench measures."""
+    width = max(map(len, BENCHES)) + 4
+    lines = [textwrap.fill(f"  {name:{width - 2}}{summary(work)}", 100, subsequent_indent=" " * width)
+             for name, work in BENCHES.items()]
+    out = argparse.ArgumentParser(prog="python -m bench", description=__doc__, epilog="\n".join(["benches:", *lines]),
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    out.add_argument("names", nargs="*", type=bench, metavar="NAME",
+                     help=f"a bench, as listed below; without any, all but {', '.join(SLOW)} (half an hour and more)")
+    out.add_argument("--data", type=Path, metavar="DIR", help="folder of the MNIST files, for scale, early and boards")
+    out.add_argument("--network", action="append", dest="networks", metavar="NETWORK",
+                     help="for boards: a network of the zoo, or a file; may be given several times")
+    out.add_argument("--board", action="append", dest="boards", metavar="BOARD",
+                     help="for boards: one of `aerloom boards`; may be given several times")
+    out.add_argument("--noise", type=float, default=moved.NOISE, metavar="SHARE",
+                     help="speeds that differ by a smaller share than this are the same (%(default)s)")
+    return out
+
+
+def bench(name: str) -> str:
+    """A name that there is."""
+    if name not in BENCHES:
+        raise argparse.ArgumentTypeError(f"there is no bench {name!r}; there are {', '.join(BENCHES)}")
+    return name
+
+
+def summary(work: Callable[..., Any]) -> str:
+    """The first sentence of what a bench says of itself, on one line."""
+    return " ".join((work.__doc__ or "").split("\n\n")[0].split())
 
 
 def main() -> None:
     """Run the benches named, or all, write their results, and say what moved."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help=f"which; all but {', '.join(SLOW)} by default")
-    parser.add_argument("--data", type=Path, help="folder of the MNIST files, for scale, early and boards")
-    parser.add_argument("--network", action="append", dest="networks", help="for boards: of the zoo, or a file; several")
-    parser.add_argument("--board", action="append", dest="boards", help="for boards: which; several times")
-    parser.add_argument("--noise", type=float, default=moved.NOISE, help="speeds that differ by less are the same")
-    chosen = parser.parse_args()
+    chosen = parser().parse_args()
     RESULTS.mkdir(exist_ok=True)
     skipped = []
     for name in chosen.names or [name for name in BENCHES if name not in SLOW]:
-        print(f"{name}: {BENCHES[name].__doc__}", file=sys.stderr)
+        print(f"{name}: {summary(BENCHES[name])}", file=sys.stderr)
         try:
             run(name, chosen)
         except (AerloomError, ImportError) as e:  # a tool or data that are not here
             if chosen.names:
-                sys.exit(f"{name}: {e}")
+                print(f"{name}: {e}", file=sys.stderr)
+                sys.exit(2)
             skipped.append(f"skipped: {name}: {e}")
     (RESULTS / "figures.md").write_text(moved.markdown(RESULTS))
     print(*skipped, sep="\n", file=sys.stderr)
@@ -57,7 +84,7 @@ def run(name: str, options: argparse.Namespace) -> None:
     work, path = BENCHES[name], RESULTS / f"{name}.json"
     own = {k: v for k in inspect.signature(work).parameters if (v := getattr(options, k)) is not None}
     found = work(**own)
-    about = {"what": work.__doc__, "command": f"python -m bench {name}", "versions": versions()}
+    about = {"what": summary(work), "command": f"python -m bench {name}", "versions": versions()}
     for result in [found] if isinstance(found, dict) else found:
         path.write_text(json.dumps(about | {"result": result}, indent=2, ensure_ascii=False) + "\n")
         if "table" in result:

@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import aerloom
 from aerloom import Network
 from aerloom.boards.build import build
 from aerloom.boards.catalogue import find
 from aerloom.boards.fit import Fit, fit_on, speed
+from aerloom.host.compare import differing
 from aerloom.host.dataset import pieces, spikes_of
 from aerloom.host.jobs import Workers
 from aerloom.host.measure import accuracy
@@ -27,7 +26,7 @@ from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError
 from aerloom.models.quantize import quantize
 
-NETWORKS = ("mnist",)
+NETWORKS = ("mnist", "mnist-conv")
 BOARDS = ("ulx3s-85f", "ulx3s-25f", "tang-nano-20k", "ice40-hx8k", "icebreaker")
 BITS = (8, 4)  #: of a weight: the first of these in which a network fits on a board
 SIMULATED = 10  # images whose cycles are counted
@@ -55,7 +54,7 @@ def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards:
     rows: list[dict[str, Any]] = []
     for name in networks:
         exact = aerloom.Network.load(name) if Path(name).is_file() else zoo.load(name)
-        values, labels = zoo.samples("mnist" if Path(name).is_file() else name, data)
+        values, labels = zoo.samples(exact, data)
         values = values.reshape(len(values), *exact.inputs[0].shape)
         variants = {0: exact} if exact.is_integer else {bits: quantize(exact, bits).network for bits in BITS}
         known: dict[int, float] = {}
@@ -91,7 +90,7 @@ def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[
     with aerloom.connect("sim", found.fabric) as device:
         device.load(network, watch=list(network.population))
         run, trace = device.run(spikes), golden.run(network, spikes)
-    mismatches = sum(int(np.sum(run.spikes[n] != trace.spikes[n])) for n in network.population)
+    mismatches = differing(run.spikes, trace)
     cycles = run.cycles_per_sample
     latency, per_second, bound = speed(cycles, made.clock, found.packets, made.baud)
     return {"device": made.device, "fabric": made.fabric, "used": dataclasses.asdict(made.used), "fmax": made.fmax,

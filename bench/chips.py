@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import aerloom
-from aerloom.host.compare import compare
+from aerloom.host.compare import compare, differing
 from aerloom.models import golden, zoo
 from aerloom.models.fabric import Fabric
 from aerloom.models.floor import loads
@@ -39,8 +39,8 @@ def lanes() -> dict[str, Any]:
         fabric = Fabric.preset(name)
         with aerloom.connect("sim", fabric) as device:
             device.load(net, watch=list(net.population))
-            run, trace = device.run(spikes), golden.run(net, spikes)
-            mismatches = sum(int(np.sum(run.spikes[n] != trace.spikes[n])) for n in net.population)
+            run = device.run(spikes)
+            mismatches = differing(run.spikes, golden.run(net, spikes))
             counters = device.counters()
         out[f"{fabric.lanes} lanes"] = {
             "fabric": name,

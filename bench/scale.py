@@ -25,7 +25,7 @@ PIECE = 50
 FABRIC = "medium"
 
 
-def scale(data: Path | None) -> dict[str, Any]:
+def scale(data: Path | None = None) -> dict[str, Any]:
     """All test images of MNIST through the simulated chip, every spike and membrane compared with golden; all cores."""
     exact = zoo.load("mnist")
     net = quantize(exact, 8).network
@@ -47,7 +47,7 @@ def scale(data: Path | None) -> dict[str, Any]:
         "golden / chip, images per CPU second": round(slower / chip, 1)}
 
 
-def early(data: Path | None) -> dict[str, Any]:
+def early(data: Path | None = None) -> dict[str, Any]:
     """Accuracy, steps and clock cycles of mnist's test images that are left when they are decided, or at a lead."""
     exact = zoo.load("mnist")
     net = quantize(exact, 8).network

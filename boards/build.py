@@ -81,6 +81,9 @@ def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None 
                 done = _attempt(job, setting, work, told)
             except AerloomError as e:
                 raise AerloomError(_keep_logs(work, out, str(e))) from None
+            except BaseException:  # Ctrl-C
+                shutil.rmtree(work, ignore_errors=True)
+                raise
             if done.fmax is not None and done.fmax >= setting.frequency:
                 break
             assert done.fmax is not None

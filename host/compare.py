@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,9 +86,8 @@ def compare(device: Device, spikes: Array, labels: Array | None = None, *, exact
     for n in range(len(spikes)):
         run = device.run(spikes[n : n + 1])
         membranes = {name: device.peek(name) for name in network.population}
-        for name in network.population:
-            answer.mismatches += int(np.sum(run.spikes[name][0] != trace.spikes[name][n]))
-            answer.mismatches += int(np.sum(membranes[name] != trace.state[name].v[n]))
+        answer.mismatches += differing({name: run.spikes[name] for name in membranes}, trace, n)
+        answer.mismatches += sum(int(np.sum(v != trace.state[name].v[n])) for name, v in membranes.items())
         counters = device.counters()
         answer.cycles += counters["cycles"]
         answer.adding += counters["adding_cycles"]
@@ -107,6 +106,12 @@ def compare(device: Device, spikes: Array, labels: Array | None = None, *, exact
             answer.right["float"] = int(np.sum(golden.classes(exact, golden.run(exact, spikes)) == labels))
     inputs = {i.name: trace.spikes[i.name][0] for i in network.inputs}
     return answer, inputs | first, when
+
+
+def differing(spikes: Mapping[str, Array], trace: golden.Trace, first: int = 0) -> int:
+    """In how many places the spikes of populations ``(samples, steps, neurons)`` are not golden's of as many samples from
+    ``first`` on."""
+    return sum(int(np.sum(a != trace.spikes[name][first : first + len(a)])) for name, a in spikes.items())
 
 
 def compare_all(device: Device, data: Sequence[Piece], *, engine: str = "compiled", exact: Network | None = None,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..models import golden, image
 from ..models.early import DECIDED, Exit, Exits
-from ..models.encode import Images
+from ..models.encode import Images, code_of
 from ..models.encode import images as encoded
 from ..models.errors import AerloomError
 from ..models.fabric import CHIP, CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
@@ -136,7 +136,7 @@ class Device(Probe):
         spikes: Array | Mapping[str, Array] | None = None,
         *,
         images: Array | Mapping[str, Array] | None = None,
-        encoder: str = "rate",
+        encoder: str | None = None,
         steps: int | None = None,
         seed: int = 0,
         early: str | int | None = None,
@@ -146,9 +146,10 @@ class Device(Probe):
         largest membrane at the end; the first of equals.
 
         Of ``spikes``, as for :meth:`run`, or of ``images``, ``(batch, *input.shape)`` in 0 … 1 or uint8. An image becomes
-        spikes of so many ``steps`` (as the network's encoding says, by default) by ``encoder``, one of
-        :data:`aerloom.models.encode.CODES`: in the chip if it has an encoder, else here, with the same answers. With a
-        readout the chip counts the output's spikes too; one with both takes an image and gives an answer.
+        spikes of so many ``steps`` by ``encoder``, one of :data:`aerloom.models.encode.CODES`, both as the network's own
+        encoding says by default (:func:`aerloom.models.encode.code_of`): in the chip if it has an encoder, else here, with
+        the same answers. With a readout the chip counts the output's spikes too; one with both takes an image and gives an
+        answer.
 
         ``early``: see :meth:`decide`; the host makes and watches the spikes then.
 
@@ -169,7 +170,7 @@ class Device(Probe):
             if early is not None:
                 raise AerloomError("samples of direct coding are not left early; encode images by rate or latency")
             return self._infer_directly(np.asarray(images), steps, progress)
-        pictures = encoded(network, images, steps, encoder, seed)
+        pictures = encoded(network, images, steps, encoder or code_of(network), seed)
         if early is not None:
             return self.decide(pictures.spikes(), early, progress=progress).classes
         return self._classes(pictures if image.encodes(self.placement, pictures) else pictures.spikes(), progress)

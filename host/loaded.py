@@ -13,6 +13,7 @@ from ..models.fabric import INDEX_BITS, PACKET, Kind
 from ..models.network import Network
 from ..models.packets import Words, packet
 from ..models.place import CLOCK, Part, Placement
+from ..models.text import counted
 from .samples import Array
 
 __all__ = ["Loaded", "Run", "steps_in", "unwrap"]
@@ -94,7 +95,8 @@ class Loaded:
             place = part.find(index[~is_step])
             where = step * part.size + place
             if is_step.sum() != batch * steps or np.any(place < 0) or np.any(where >= batch * steps * part.size):
-                raise AerloomError(f"{part.source}: the chip's answer is damaged: it does not have {batch * steps} steps")
+                raise AerloomError(f"{part.source}: the chip's answer is damaged: it does not have "
+                                   f"{counted(batch * steps, 'step')}")
             counts = np.bincount(where, minlength=batch * steps * part.size).reshape(batch, steps, part.size)
             run.spikes[part.source][:, :, part.neurons] = counts
             ends = np.maximum(ends, unwrap(index[is_step].astype(np.int64), INDEX_BITS))

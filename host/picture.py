@@ -14,6 +14,7 @@ from ..models.files import write_whole
 from ..models.floor import Load
 from ..models.network import Network
 from ..models.place import Placement
+from ..models.text import counted
 from .explore import Point
 
 Array = NDArray[Any]
@@ -53,8 +54,8 @@ def raster(
         size = max(1.0, min(9.0, 300 / a.shape[1]))
         axis.scatter(step, neuron, s=size**2 * a[step, neuron] ** 0.5, marker="|", color=colour, linewidths=1.3)
         axis.set(ylim=(a.shape[1] - 0.5, -0.5), xlim=(-0.6, steps - 0.4))
-        axis.set_ylabel(f"{name}\n{a.shape[1]} neurons", color=colour, fontsize=9)
-        axis.set_title(f"{int(a.sum()):,} spikes", loc="right", fontsize=8, color=colour, pad=2)
+        axis.set_ylabel(f"{name}\n{counted(a.shape[1], 'neuron')}", color=colour, fontsize=9)
+        axis.set_title(counted(int(a.sum()), "spike"), loc="right", fontsize=8, color=colour, pad=2)
         axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         _plain(axis)
     axes[-1].set_xlabel("time step", color=INK)
@@ -176,7 +177,7 @@ def landscape(path: str | os.PathLike[str], found: Sequence[Point], best: Sequen
               title: str = "") -> None:
     """Draw chips: latency over LUTs, coloured by accuracy, and accuracy over latency; those that none beats in full."""
     from matplotlib.patheffects import withStroke
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     figure = _figure(12, 5.2)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
@@ -185,30 +186,39 @@ def landscape(path: str | os.PathLike[str], found: Sequence[Point], best: Sequen
     rest = [p for p in found if p.fabric.name not in {q.fabric.name for q in best}]
     drawn = [*rest, *best]
     low, high = (f(100 * p.accuracy for p in drawn) for f in (min, max))
+    low = min(low, high - 1)  # a scale needs some length
     largest = max(p.lut for p in drawn)
     shades: Any = None
     for points, style in ((rest, {"alpha": 0.25, "linewidths": 0}), (best, {"edgecolors": INK, "linewidths": 0.9})):
         latency, lut = [1e6 * p.latency for p in points], [p.lut for p in points]
         accuracy = [100 * p.accuracy for p in points]
-        shades = left.scatter(lut, latency, c=accuracy, s=46, cmap="viridis", vmin=low, vmax=high + 1e-6, **style)
+        shades = left.scatter(lut, latency, c=accuracy, s=46, cmap="viridis", vmin=low, vmax=high, **style)
         right.scatter(latency, accuracy, s=[12 + 260 * n / largest for n in lut], color=COLOURS[1], **style)
-    for axis in (left.xaxis, left.yaxis, right.xaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axis.set_minor_locator(NullLocator())
     for axis, x, y in ((left, chosen.lut, 1e6 * chosen.latency), (right, 1e6 * chosen.latency, 100 * chosen.accuracy)):
         axis.scatter([x], [y], s=240, facecolors="none", edgecolors=COLOURS[2], linewidths=2)
-        axis.annotate(chosen.fabric.name, (x, y), xytext=(10, -14), textcoords="offset points", fontsize=8.5,
-                      color=COLOURS[2], path_effects=[withStroke(linewidth=3, foreground=PAPER)])
+        axis.margins(0.15)
+        outer = x > axis.get_xlim()[0] ** 0.5 * axis.get_xlim()[1] ** 0.5  # there is more room on its left
+        axis.annotate(chosen.fabric.name, (x, y), xytext=(-12 if outer else 12, -16), textcoords="offset points",
+                      ha="right" if outer else "left", fontsize=8.5, color=COLOURS[2],
+                      path_effects=[withStroke(linewidth=3, foreground=PAPER)])
+    for scale in (left.xaxis, left.yaxis, right.xaxis):
+        first, last = scale.get_view_interval()
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)) if last > 8 * first else MaxNLocator(6, steps=(1, 2, 5, 10)))
+        scale.set_major_formatter(lambda value, _: f"{value:,.7g}")
+        scale.set_minor_locator(NullLocator())
+    for axis in (left, right):
         _plain(axis)
-    left.set_title("outlined: none beats it; ring: the choice", fontsize=9, color=INK, loc="right")
+    kind = "as built, " if any(p.built for p in best) else ""
+    left.set_title(f"outlined: {kind}none beats it; ring: the choice", fontsize=9, color=INK, loc="right")
     right.set_title("the larger, the more LUTs", fontsize=9, color=INK, loc="right")
+    right.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
     right.yaxis.set_major_formatter("{x:g}")
-    scale = figure.colorbar(shades, ax=left, format="{x:g}")
-    scale.set_label("accuracy, %", fontsize=9, color=INK)
-    scale.ax.tick_params(colors=INK, labelsize=8)
-    scale.outline.set_visible(False)
-    figure.suptitle(f"{title}: {len(found)} chips, {len(best)} that none beats", fontsize=12, color=INK, fontweight="bold")
+    bar = figure.colorbar(shades, ax=left, format="{x:g}")
+    bar.set_label("accuracy, %", fontsize=9, color=INK)
+    bar.ax.tick_params(colors=INK, labelsize=8)
+    bar.outline.set_visible(False)
+    figure.suptitle(f"{title}: {counted(len(found), 'chip')}, {len(best)} that none beats", fontsize=12, color=INK,
+                    fontweight="bold")
     _save(figure, path)
 
 

@@ -22,6 +22,7 @@ from .fold import Synapses, apply, per_channel, spread
 from .graph import Graph, Node, Shape
 from .network import Input, Network, Population, Projection
 from .semantics import NIR_DT, Neuron, Semantics, hint, rule
+from .text import counted
 from .window import Window
 
 Array = NDArray[Any]
@@ -198,8 +199,8 @@ class Build:
         size = math.prod(shape)
         for way, q in folded:
             if q.shape[0] != size:
-                raise AerloomError(f"{node}: {q.shape[0]} numbers arrive from {way[-1] if way else 'its source'}, "
-                                   f"but it has {size} neurons {shape}")
+                raise AerloomError(f"{node}: it gets {counted(q.shape[0], 'number')} from "
+                                   f"{way[-1] if way else 'its source'}, but has {counted(size, 'neuron')} {shape}")
         fields = {k: _flat(node, k, v, shape) for k, v in neuron.population.items()}
         gain = _flat(node, "r", neuron.gain, shape)
         if any(q.window is not None for _, q in folded) and per_channel(gain, shape) is None:
@@ -264,7 +265,7 @@ class Build:
                 if (shape := self.graph.shapes.get(name)) is None:
                     self._find(name, "refused", "its shape is not in the file; give it there")
                 else:
-                    self._find(name, "taken", f"an input of {math.prod(shape)} neurons {shape}")
+                    self._find(name, "taken", f"an input of {counted(math.prod(shape), 'neuron')} {shape}")
             elif node.kind == "Output" and name not in self.readouts:
                 self._find(name, "taken", f"spikes of {', '.join(self._outputs(name)) or 'nothing'}")
             elif name not in self.findings:
@@ -367,7 +368,7 @@ def taken(p: Population) -> str:
     def text(value: Any) -> str:
         return f"{value:.6g}" if not isinstance(value, np.ndarray) else f"{value.min():.6g} … {value.max():.6g}"
 
-    words = [f"{p.size} neurons {p.shape}"]
+    words = [f"{counted(p.size, 'neuron')} {p.shape}"]
     words.append("nothing leaks" if p.decay_v is None else f"decay {text(p.decay_v)}")
     if p.decay_i is not None:
         words.append(f"synaptic decay {text(p.decay_i)}")

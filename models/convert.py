@@ -33,6 +33,7 @@ from .fold import apply, spread
 from .graph import Graph, Node
 from .network import Network
 from .semantics import semantics
+from .text import counted
 
 Array = NDArray[Any]
 
@@ -277,7 +278,7 @@ def evaluate(network: Network, values: Array, labels: ArrayLike, batch: int = 10
     """:func:`curve` over the steps of a converted network's encoding, for values in batches that fit into memory."""
     e, truth = network.meta["encoding"], np.asarray(labels)
     if len(truth) != len(values):
-        raise AerloomError(f"{len(values)} samples need as many labels, not {len(truth)}")
+        raise AerloomError(f"{counted(len(values), 'sample')}, but {counted(len(truth), 'label')}")
     total = np.zeros(e["steps"])
     for n in range(0, len(values), batch):
         part = values[n:n + batch]

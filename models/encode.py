@@ -127,6 +127,12 @@ def images(
                   steps, first_draws(seed, len(planes[0])), latency_ranges(steps) if code == "latency" else None)
 
 
+def code_of(network: Network) -> str:
+    """The code by which the network's own encoding makes spikes of images; "rate" where it is none of a chip's."""
+    name = network.meta.get("encoding", {}).get("name")
+    return name if name in CODES else "rate"
+
+
 def first_draws(seed: int, batch: int) -> NDArray[np.uint32]:
     """Where the draws of each image begin: by NumPy's SeedSequence, which is the same in every version."""
     if seed < 0:

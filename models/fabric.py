@@ -66,7 +66,7 @@ class Fabric:
                 continue
             least = 0 if size.name in ("pixels", "classes", "places", "runs", "queue") else 1
             if not isinstance(value := getattr(self, size.name), int) or value < least:
-                raise AerloomError(f"Fabric {self.name}: {size.name} must be a positive integer, not {value!r}")
+                raise AerloomError(f"Fabric {self.name}: {size.name} must be an integer of at least {least}, not {value!r}")
         if self.runs and not self.places:
             raise AerloomError(f"Fabric {self.name}: runs are rows of a table of places, and there are no places")
         for name in ("lanes", "update_lanes", "weight_bits", "chips", "pixels", "classes"):

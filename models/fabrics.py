@@ -8,9 +8,10 @@ from pathlib import Path
 
 from .errors import AerloomError
 from .fabric import PRESETS, Fabric
-from .files import write_whole
+from .files import reading, write_whole
 
 __all__ = ["named", "read", "write"]
+
 
 def named(name: str) -> Fabric:
     """The preset called ``name``, or the Fabric of the file ``name``."""
@@ -20,10 +21,9 @@ def named(name: str) -> Fabric:
 def read(path: Path) -> Fabric:
     """A Fabric from a file that :func:`write` wrote: its sizes by name, in JSON. Those left out are the defaults."""
     try:
-        sizes = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise AerloomError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as e:
+        with reading(path):
+            sizes = json.loads(path.read_text())
+    except ValueError as e:
         raise AerloomError(f"{path}: not a Fabric in JSON ({e})") from None
     if not isinstance(sizes, dict):
         raise AerloomError(f"{path}: not a Fabric: it must be an object of sizes by name")

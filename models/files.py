@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,56 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError
 
-__all__ = ["write_arrays", "write_whole"]
+__all__ = ["read_arrays", "reading", "write_arrays", "write_whole"]
+
+NPY = b"\x93NUMPY"  # how an array begins
+STARTS = (NPY, b"PK\x03\x04", b"PK\x05\x06")  # an array, an archive, an archive of nothing
+ADVICE = "make it again, or save arrays of numbers with numpy.save or numpy.savez"
+PICKLED = "Python objects are in it, which are never loaded, as they may run code"
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What the system has against a file, as :class:`AerloomError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise AerloomError(f"{path}: there is no such file") from None
+    except OSError as e:
+        raise AerloomError(f"{path}: cannot be read: {e.strerror or e}") from None
+
+
+def read_arrays(path: str | os.PathLike[str], what: str = "a NumPy file", advice: str = ADVICE
+                ) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """The array in a NumPy file, or those of an archive by name. Pickles are refused.
+
+    Raises :class:`AerloomError`: that it is not ``what``, or damaged, in which way, and as ``advice`` what to do.
+    """
+    with reading(path):
+        raw = Path(path).read_bytes()
+    try:
+        return _arrays(raw)
+    except AerloomError as e:
+        problem = str(e)
+    except Exception as e:  # NumPy, zipfile and zlib raise whatever the damage leads to
+        problem = PICKLED if "Object arrays" in str(e) else "it is cut short, or bytes of it are wrong"
+    raise AerloomError(f"{path}: not {what}, or damaged: {problem}; {advice}")
+
+
+def _arrays(raw: bytes) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    if not raw.startswith(STARTS):
+        raise AerloomError("it does not begin as one" if raw else "it is empty")
+    if raw.startswith(NPY):
+        return _array(raw)
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        if not all(name.endswith(".npy") for name in archive.namelist()):
+            raise AerloomError("other things than arrays are in it")
+        return {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}  # and checks its CRC
+
+
+def _array(raw: bytes) -> NDArray[Any]:
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
+    return array
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -12,6 +12,7 @@ from . import lava, live, nir
 from . import semantics as rules
 from .build import Build, Finding, build
 from .errors import AerloomError, AerloomWarning
+from .files import reading
 from .graph import Graph
 from .network import Network
 from .semantics import Semantics
@@ -74,13 +75,8 @@ def stated(graph: Graph, semantics: Semantics) -> str:
 
 def _ready(path: Path, semantics: Any, changes: dict[str, Any]) -> Network | None:
     """The network of a file that needs no semantics."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except FileNotFoundError:
-        raise AerloomError(f"{path}: there is no such file") from None
-    except OSError as e:
-        raise AerloomError(f"{path}: cannot be read: {e.strerror or e}") from None
+    with reading(path), path.open("rb") as file:
+        start = file.read(4)
     if start == ZIP or (start != HDF5 and path.suffix == ".npz"):
         made = Network.load(path)
     elif start == HDF5 and lava.is_netx(path):

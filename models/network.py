@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import AerloomError
-from .files import write_arrays
+from .files import read_arrays, write_arrays
+from .text import counted
 from .window import Window
 
 DECAY_ONE = 4096  #: an integer decay factor that keeps everything
@@ -169,7 +170,7 @@ class Projection:
                                    f"{self.window.shape[0]} channels")
         if self.pool and math.prod((self.pool.shape[0], *self.pool.size)) != self._sources:
             raise AerloomError(f"{self}: pooling leaves {(self.pool.shape[0], *self.pool.size)} of the source, "
-                               f"but the weights take {self._sources} neurons")
+                               f"but the weights take {counted(self._sources, 'neuron')}")
 
     def __str__(self) -> str:
         return f"{self.source} → {self.target}"
@@ -375,12 +376,14 @@ class Network:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
         """The network in ``path``; raises :class:`AerloomError` for a file that is not a whole aerloom network."""
+        what, advice = "an aerloom network", "import, convert or quantize it again, or give a whole copy of the file"
+        arrays = read_arrays(path, what, advice)
+        if not isinstance(arrays, dict) or "network" not in arrays:
+            raise AerloomError(f"{path}: not {what}: it holds other arrays")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                header = json.loads(archive["network"].tobytes())
-                if header.pop("aerloom") != FORMAT:
-                    raise AerloomError("made by a newer aerloom than this one; update aerloom")
-                arrays = {name: archive[name] for name in archive.files}
+            header = json.loads(arrays["network"].tobytes())
+            if header.pop("aerloom") != FORMAT:
+                raise AerloomError("made by a newer aerloom than this one; update aerloom")
             kinds = {"inputs": Input, "populations": Population, "projections": Projection}
             parts: dict[str, Any] = {kind: [] for kind in kinds}
             for kind, make in kinds.items():
@@ -388,14 +391,10 @@ class Network:
                     stored = {k.rsplit(".", 1)[1]: a for k, a in arrays.items() if k.startswith(f"{kind}.{n}.")}
                     parts[kind].append(make(**fields, **stored))
             return cls(**parts, **header)
-        except FileNotFoundError:
-            raise AerloomError(f"{path}: there is no such file") from None
-        except OSError as e:
-            raise AerloomError(f"{path}: cannot be read: {e.strerror or e}") from None
         except AerloomError as e:
             raise AerloomError(f"{path}: {e}") from None
-        except Exception as e:  # zipfile, zlib, json and NumPy raise whatever the damage leads to
-            raise AerloomError(f"{path}: not an aerloom network, or damaged ({type(e).__name__}: {e})") from None
+        except Exception:  # whatever a header leads to that is not ours, or not whole
+            raise AerloomError(f"{path}: not {what}, or damaged: its parts do not fit together; {advice}") from None
 
 
 def _shape(name: str, shape: Iterable[int]) -> tuple[int, ...]:

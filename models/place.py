@@ -25,6 +25,7 @@ from .order import CLOCK, host_order, plan, unpaced
 from .packets import Words, address, packet, split, store, store_chunks
 from .proof import signed_bits, sum_range
 from .reach import Entry, Reach, check_pool, one_to_one, reach, shifted, sparse, uncounted
+from .text import counted
 
 __all__ = [
     "CLOCK", "Core", "Link", "Part", "Placement", "Problem", "Words", "address", "differs", "host_order", "neuron_values",
@@ -199,12 +200,13 @@ class Placement:
         if not network.is_integer:
             raise AerloomError("hardware computes in integers: quantize the network before it is placed")
         if not 1 <= self.used <= fabric.cores:
-            raise AerloomError(f"Fabric {fabric.name} has {fabric.cores} cores; {self.used} cannot be used")
+            raise AerloomError(f"Fabric {fabric.name} has {counted(fabric.cores, 'core')}; {self.used} cannot be used")
         self._need("the network", "state_bits", network.state_bits)
         for p in network.populations:
             if p.spiking:
-                self._need(f"{p.name}: {p.max_spikes} spikes per step", "spike_bits", p.max_spikes.bit_length())
-            self._need(f"{p.name}: {p.refractory} refractory steps", "refractory_bits", p.refractory.bit_length())
+                self._need(f"{p.name}: {counted(p.max_spikes, 'spike')} per step", "spike_bits", p.max_spikes.bit_length())
+            refractory = counted(p.refractory, "refractory step")
+            self._need(f"{p.name}: {refractory}", "refractory_bits", p.refractory.bit_length())
         for q in network.projections:
             check_pool(q)
             bits = signed_bits(int(q.weights.min()), int(q.weights.max()))
@@ -219,7 +221,7 @@ class Placement:
         for line in self.parts:
             if line.stages:
                 spikes = self.max_spikes(line)
-                self._need(f"{line.source}: {spikes} spikes per step", "spike_bits", spikes.bit_length())
+                self._need(f"{line.source}: {counted(spikes, 'spike')} per step", "spike_bits", spikes.bit_length())
                 self._need(f"{line.source}: a weight of 1", "weight_bits", signed_bits(0, 1))
                 self._need(f"{line.source}: its largest sum of weights", "sum_bits", signed_bits(0, spikes))
         for part in self.parts:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
 from pathlib import Path
 
+import bench.__main__ as command
 from bench import moved
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_what_moved() -> None:
@@ -44,3 +49,21 @@ def test_the_table_has_every_figure(tmp_path: Path) -> None:
                  "| 16 lanes | 1,900 | True |", "| 32 lanes | 1,360.5 |  |", "curve:", "| when | steps |", "| 1 | 2.5 |",
                  "| area, LUTs | 9 |", "| speed, least | 1.5 |"):
         assert line in lines, line
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "bench", *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_help() -> None:
+    text = run("--help").stdout
+    for name in command.BENCHES:
+        assert re.search(rf"^  {name} +\w", text, re.M), f"{name} is not explained"
+    assert "[]" not in text and "[NAME ...]" in text
+
+
+def test_what_cannot_be_run() -> None:
+    for arguments, says in ((["speed"], "there is no bench 'speed'; there are golden, "),
+                            (["early"], "early: this bench needs the MNIST files: --data DIR")):
+        done = run(*arguments)
+        assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr

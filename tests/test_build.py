@@ -151,7 +151,7 @@ def fed(*nodes):
 
 @pytest.mark.parametrize("graph, node, says", [
     (lambda: chain(linear("w", 4, 11), lif()), "w", r"takes 11 inputs, but 12 \(12,\) arrive"),
-    (lambda: chain(linear("w", 5, 12), lif()), "lif", "5 numbers arrive from w, but it has 4 neurons"),
+    (lambda: chain(linear("w", 5, 12), lif()), "lif", "it gets 5 numbers from w, but has 4 neurons"),
     (fed(lif(tau=np.zeros(4))), "lif", "tau must be above 0"),
     (fed(lif(tau=np.full(4, 1e-5))), "lif", "too long for forward Euler"),
     (fed(Node("r", "ReLU")), "r", "no spiking network; aerloom.convert"),

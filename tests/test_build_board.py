@@ -137,6 +137,20 @@ def test_timing_not_met(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert builds.build(board, board.fabric, tmp_path / "again", cache=tmp_path / "cache") == made and len(tried) == 3
 
 
+def test_what_is_interrupted_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def attempt(job: builds.Job, setting: clocks.Setting, work: Path, told: Callable[[str], object]) -> report.Report:
+        (work / "top.json").write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builds, "_attempt", attempt)
+    monkeypatch.setattr(tools, "version", lambda name: name)
+    monkeypatch.setattr(tools, "command", lambda name: [name])
+    board = find("ulx3s-25f")
+    with pytest.raises(KeyboardInterrupt):
+        builds.build(board, board.fabric, tmp_path / "out", cache=tmp_path / "cache")
+    assert [path.name for path in tmp_path.rglob("*")] == ["cache"]
+
+
 # --- what the synthesis script takes for granted
 
 

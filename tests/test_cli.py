@@ -13,6 +13,7 @@ import pytest
 from aerloom import Input, Network, Population, Projection, zoo
 from aerloom.models import golden
 from aerloom.models.quantize import quantize
+from aerloom.models.zoo import encoding as zoo_encoding
 from aerloom.models.zoo import samples as zoo_samples
 
 COMMAND = [sys.executable, "-m", "aerloom"]
@@ -67,7 +68,7 @@ def test_fit_on_boards(tmp_path: Path) -> None:
     assert "does not fit" in text and "inferences/s, as the link allows" in text and "what to change" in text
 
 
-def test_infer() -> None:
+def test_infer(tmp_path: Path) -> None:
     """Of shipped images; on a chip that has no encoder, and so on any."""
     ways = {on: aerloom("infer", "digits", "--images", 20, "--seed", 3, "--on", on, "--fabric", "medium", "--json")
             for on in ("golden", "sim")}
@@ -77,6 +78,11 @@ def test_infer() -> None:
     assert chip["packets_down"] > 20 * 25 and chip["packets_up"] >= 20 * 25
     late = aerloom("infer", "digits", "--images", 20, "--encoder", "latency", "--on", "golden", "--json")
     assert json.loads(late.stdout)["classes"] != exact["classes"]
+    digits = zoo("digits")
+    encoding = {"name": "latency", "steps": zoo_encoding(digits)["steps"]}
+    digits.replace(meta=digits.meta | {"encoding": encoding}).save(tmp_path / "late.npz")
+    own = aerloom("infer", tmp_path / "late.npz", "--images", 20, "--on", "golden", "--json")
+    assert json.loads(own.stdout) == json.loads(late.stdout)  # by default as the network says
     for options, says in ((("--encoder", "morse"), "no encoder 'morse' of images"), (("--steps", 0), "at least one step")):
         result = aerloom("infer", "digits", "--on", "golden", *options)
         assert result.returncode == 2 and says in result.stderr and not result.stdout
@@ -205,8 +211,8 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["sim", "mnist", "--data", "nowhere"], "nowhere: there is no t10k-images-idx3-ubyte.gz"),
     (["sim", "digits", "--engine", "abacus"], "no simulation engine 'abacus'"),
     (["demo", "--network", "cifar"], "no network 'cifar' in the zoo; there are digits, mnist"),
-    (["run", "whole.npz", "spikes.npy", "-o", "out.npz"], "spikes.npy: not a NumPy file of spikes"),
-    (["run", "whole.npz", "pickle.npy", "-o", "out.npz"], "pickle.npy: not a NumPy file of spikes"),
+    (["run", "whole.npz", "spikes.npy", "-o", "out.npz"], "spikes.npy: not a NumPy file, or damaged: it is cut"),
+    (["run", "whole.npz", "pickle.npy", "-o", "out.npz"], "pickle.npy: not a NumPy file, or damaged: Python"),
     (["run", "whole.npz", "wide.npy", "-o", "out.npz"], "spikes must have the shape"),
     (["run", "whole.npz", "wide.npy"], "Missing option"),
     (["quantize", "whole.npz", "-o", "out.npz"], "quantised already"),
@@ -251,3 +257,16 @@ def test_ctrl_c(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2 and "Traceback" not in err and not out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("imported", ["aerloom.host", "numpy", "typer", "aerloom.host.cli.common"])
+def test_ctrl_c_while_it_starts(imported: str) -> None:
+    process = subprocess.Popen([sys.executable, "-X", "importtime", "-m", "aerloom", "zoo"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:  # of each module, once it is imported
+        if line.split("|")[-1].strip() == imported:
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err and not out

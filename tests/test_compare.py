@@ -50,6 +50,16 @@ def test_golden_over_a_dataset(workers: Workers) -> None:
     assert found == pytest.approx(expected)
 
 
+def test_differing_counts_places() -> None:
+    net = quantize(zoo.load("digits"), 8).network
+    trace = golden.run(net, spikes_of(zoo.load("digits"), zoo.samples("digits")[0][:3]))
+    spikes = {name: trace.spikes[name][1:].copy() for name in net.population}
+    assert compare.differing(spikes, trace, 1) == 0
+    spikes["hidden"][0, 3, 5] ^= 1
+    spikes["output"][1, 24, 2:5] ^= 1
+    assert compare.differing(spikes, trace, 1) == 4
+
+
 @pytest.mark.parametrize("workers", [Workers(1), Workers(2)])
 def test_samples_that_are_left_early(workers: Workers) -> None:
     exact = zoo.load("digits")
@@ -100,13 +110,14 @@ def test_a_chip_over_a_dataset(chips: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.full
 @pytest.mark.skipif(not (SHARED / "mnist").exists(), reason="the MNIST files are not here (shared/data/mnist)")
-def test_a_chip_over_all_of_mnist(chips: Any) -> None:
+@pytest.mark.parametrize("name", ["mnist", "mnist-conv"])
+def test_a_chip_over_all_of_mnist(chips: Any, name: str) -> None:
     """Every spike and membrane of 10,000 images, on all cores."""
-    exact = zoo.load("mnist")
+    exact = zoo.load(name)
     device = chips(Fabric.preset("medium"))
     net = quantize(exact, 8).network
     device.load(net, watch=list(net.population))
-    data = pieces(*zoo.samples("mnist", SHARED / "mnist"), 50)
+    data = pieces(*zoo.samples(exact, SHARED / "mnist"), 50)
     total, _, _ = compare.compare_all(device, data, workers=Workers())
     assert total.images == 10_000 and total.mismatches == 0
     assert total.accuracy("chip") == total.accuracy("golden") > 0.98

@@ -219,7 +219,7 @@ BAD: dict[str, dict[str, Any]] = {
     r"levels in 1 … 255, not 4 and 300": {"levels": 300},
     r"readout must be 'membrane' or 'spikes'": {"readout": "voltage"},
     r"percentile must be in 0 … 100": {"percentile": 0},
-    r"9 samples need as many labels, not 3": {"labels": [1, 2, 3]},
+    r"9 samples, but 3 labels": {"labels": [1, 2, 3]},
 }
 
 

@@ -89,7 +89,7 @@ def test_refuses(chips: Callable[..., Device]) -> None:
         (lambda: device.peek("nobody"), "'nobody' is not a population; there are hidden, out"),
         (lambda: device.peek("out", "w"), "state has v, i, after"),
         (lambda: device.load(network(), watch=["in"]), "'in' is not a population"),
-        (lambda: device.load(network(), cores=2), "has 1 cores; 2 cannot be used"),
+        (lambda: device.load(network(), cores=2), "has 1 core; 2 cannot be used"),
         (lambda: connect("sim", "huge"), "no Fabric is called 'huge'; there are tiny"),
         (lambda: connect("moon"), "cannot connect to 'moon'; there are serial, sim, virtual"),
         (lambda: connect("sim", TINY, engine="moon"), "no simulation engine 'moon'"),

@@ -26,7 +26,8 @@ def test_sizes_left_out_are_the_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text, says", [
     ("{", "not a Fabric in JSON"), ("[1]", "must be an object"), ('{"lines": 4}', "a Fabric has no 'lines'"),
-    ('{"lanes": 3}', "lanes must be a power of two, not 3"), (json.dumps({"lanes": "4"}), "must be a positive integer")])
+    ('{"lanes": 3}', "lanes must be a power of two, not 3"),
+    (json.dumps({"lanes": "4"}), "must be an integer of at least 1")])
 def test_damaged_files(text: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(AerloomError, match=says):

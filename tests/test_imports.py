@@ -53,3 +53,16 @@ def test_folders_are_imported_through_the_package_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and not node.level:
                 assert (node.module or "").split(".")[0] not in MAY, f"{path.name}: use aerloom.{node.module}"
+
+
+def test_names_of_the_package() -> None:
+    """They are there once they are asked for, and no others."""
+    import aerloom
+    from aerloom import api
+
+    assert set(api.__all__) <= set(dir(aerloom)) and all(getattr(aerloom, name) is not None for name in api.__all__)
+    code = "import sys, aerloom; print('numpy' in sys.modules); print(aerloom.quantize, aerloom.models.golden)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("False\n<function quantize") and "module 'aerloom.models.golden'" in said
+    with pytest.raises(AttributeError, match="module 'aerloom' has no attribute 'unknown'"):
+        _ = aerloom.unknown

@@ -1,6 +1,5 @@
 """Networks: what they refuse, and files that survive everything or say what is wrong."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from networks import networks
 
 from aerloom import AerloomError, Input, Network, Population, Projection
-from aerloom.models.files import write_arrays
 
 W = np.ones((2, 3), np.int8)
 
@@ -63,30 +61,6 @@ def test_damaged_files_say_so(data: st.DataObject, tmp_path_factory: pytest.Temp
         assert str(path) in str(e)
 
 
-@pytest.mark.parametrize("content, says", [
-    (b"", "not an aerloom network"),
-    (b"hello", "not an aerloom network"),
-    (b"\x80\x04N.", "not an aerloom network"),  # a pickle
-])
-def test_foreign_files(tmp_path: Path, content: bytes, says: str) -> None:
-    (tmp_path / "x").write_bytes(content)
-    with pytest.raises(AerloomError, match=says):
-        Network.load(tmp_path / "x")
-
-
-def test_foreign_archives(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x=np.arange(3))
-    np.savez(tmp_path / "b.npz", network=np.array([{"a": 1}], object))  # would need a pickle
-    np.savez(tmp_path / "c.npz", network=np.frombuffer(json.dumps({"aerloom": 99}).encode(), np.uint8))
-    np.save(tmp_path / "d.npy", np.arange(3))
-    for name, says in (("a.npz", "not an aerloom"), ("b.npz", "not an aerloom"), ("c.npz", "newer aerloom"),
-                       ("d.npy", "not an aerloom"), ("none.npz", "there is no such file")):
-        with pytest.raises(AerloomError, match=says):
-            Network.load(tmp_path / name)
-    with pytest.raises(AerloomError, match="cannot be read"):
-        Network.load(tmp_path)
-
-
 def test_saving_is_all_or_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     with pytest.raises(AerloomError, match="cannot be written"):
@@ -134,10 +108,3 @@ NAN = np.array([[np.nan, 1, 1], [1, 1, 1]], np.float32)
 def test_refuses(make: Callable[[], object], says: str) -> None:
     with pytest.raises(AerloomError, match=says):
         make()
-
-
-def test_archives_take_any_name(tmp_path: Path) -> None:
-    arrays = {name: np.arange(3) for name in ("file", "args", "allow_pickle", "a.b")}
-    write_arrays(tmp_path / "x.npz", arrays)
-    with np.load(tmp_path / "x.npz") as found:
-        assert {name: found[name].tolist() for name in found.files} == {name: [0, 1, 2] for name in arrays}

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aerloom import Input, Network, Population, Projection
+from aerloom import Fabric, Input, Network, Population, Projection
 from aerloom.host import picture
+from aerloom.host.explore import Point
 
 
 def test_no_point_of_a_sweep_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +29,18 @@ def test_only_an_output_that_spikes_has_votes(tmp_path: Path, monkeypatch: pytes
     picture.raster(tmp_path / "a.png", network, spikes, values=np.ones((2, 2)), label=1, cycles=np.arange(5))
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert [counts.tolist() for counts in drawn] == ([[1, 1, 1]] if reset == "subtract" else [])
+
+
+@pytest.mark.parametrize("most", [5_300, 60_000])
+def test_axes_of_chips_have_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """However near or far from each other they are, and where all are equally right."""
+    figures = []
+    monkeypatch.setattr(picture, "_save", lambda figure, path: figures.append(figure))
+    chips = [Point(Fabric(f"chip {lut}"), 2, 17, 0.975, float(lut), lut, 12, 9e7) for lut in (5_200, most)]
+    picture.landscape(tmp_path / "a.png", chips, chips, chips[0])
+    left, right = figures[0].axes[:2]
+    for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
+        first, last = axis.get_view_interval()
+        shown = [axis.get_major_formatter()(at) for at in axis.get_majorticklocs() if first <= at <= last]
+        assert len(set(shown)) == len(shown) >= 3, shown
+    assert 97.5 < right.get_ylim()[1] < 98

@@ -215,11 +215,12 @@ def test_the_tree_reaches_every_core_once(cores: int) -> None:
 
 @pytest.mark.parametrize("change, says", [
     ({"lanes": 3}, "lanes must be a power of two, not 3"),
-    ({"lanes": 0}, "lanes must be a positive integer, not 0"),
+    ({"lanes": 0}, "lanes must be an integer of at least 1, not 0"),
     ({"update_lanes": 8}, "update_lanes must be at most 4, not 8"),
     ({"cores": 65}, "cores must be at most 64"),
     ({"weight_bits": 32}, "weight_bits must be at most 16"),
-    ({"rows": 1.5}, "rows must be a positive integer, not 1.5"),
+    ({"rows": 1.5}, "rows must be an integer of at least 1, not 1.5"),
+    ({"queue": -1}, "queue must be an integer of at least 0, not -1"),
 ])
 def test_a_fabric_checks_its_sizes(change: dict[str, int], says: str) -> None:
     with pytest.raises(AerloomError, match=says):

@@ -10,6 +10,8 @@ from test_chip import check as check_all
 from aerloom import Fabric, Network, quantize, zoo
 from aerloom.host import encode
 from aerloom.host.compare import compare
+from aerloom.host.dataset import spikes_of
+from aerloom.models import golden
 from aerloom.models.zoo import samples
 from bench import real
 
@@ -34,13 +36,29 @@ def test_braille(chips: Any, file: str) -> None:
     assert same(chips(Fabric()), *real.braille(file)).spikes_per_inference["lif1.lif"] > 50
 
 
+def enlarged(number: int) -> np.ndarray:
+    """The digits that ship, in MNIST's size: ``(number, 28, 28)``."""
+    values = np.kron(samples("digits")[0][:number].reshape(-1, 8, 8), np.ones((1, 3, 3)))
+    return np.pad(values, ((0, 0), (2, 2), (2, 2)))
+
+
 @pytest.mark.full  # a chip of four cores takes minutes to build
 @pytest.mark.parametrize("cores", [1, 2, 4])
 def test_mnist_on_cores(chips: Any, cores: int) -> None:
     """The zoo's network on images of MNIST's size: the same bits however it is cut."""
-    values = np.kron(samples("digits")[0][:2].reshape(-1, 8, 8), np.ones((1, 3, 3)))
-    spikes = encode.rate(np.pad(values, ((0, 0), (2, 2), (2, 2))).reshape(2, -1), 25)
+    spikes = encode.rate(enlarged(2).reshape(2, -1), 25)
     same(chips(CORES), quantize(zoo("mnist"), 8).network, spikes, cores)
+
+
+def test_the_zoos_convolutions(chips: Any) -> None:
+    """On images of MNIST's size, as spikes and as images: a chip with an encoder makes the same spikes of them."""
+    network, images = quantize(zoo("mnist-conv"), 8).network, enlarged(4)[:, None]
+    spikes = spikes_of(network, images)
+    device = chips(ROOMY, optimize=1)
+    answer = same(device, network, spikes)
+    assert min(answer.spikes_per_inference[name] for name in ("conv1", "conv2", "output")) > 5
+    np.testing.assert_array_equal(
+        device.infer(images=images), golden.classes(network, golden.run(network, spikes)))
 
 
 @shared

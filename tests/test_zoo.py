@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aerloom.host.dataset import pieces
+from aerloom.host.dataset import pieces, spikes_of
 from aerloom.host.jobs import Workers
 from aerloom.host.measure import accuracy
 from aerloom.models import golden, zoo
@@ -20,15 +20,26 @@ needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason=f"MNIST: there is no
 IDX = b"\0\0\x08\x02" + bytes([0, 0, 0, 2, 0, 0, 0, 3]) + bytes(range(6))  # bytes, in 2 rows of 3
 
 
-@pytest.mark.parametrize("name, shape, neurons", [("digits", (8, 8), (64, 10)), ("mnist", (28, 28), (128, 10))])
-def test_networks_load(name, shape, neurons):
+RATE = {"name": "rate", "steps": 25, "max_rate": 1.0}
+LATENCY = {"name": "latency", "steps": 8, "threshold": 0.01}
+
+
+@pytest.mark.parametrize(
+    "name, shape, neurons, encoding",
+    [
+        ("digits", (8, 8), (64, 10), RATE),
+        ("mnist", (28, 28), (128, 10), RATE),
+        ("mnist-conv", (1, 28, 28), (784, 128, 10), LATENCY),
+    ],
+)
+def test_networks_load(name, shape, neurons, encoding):
     network = zoo.load(name)
     assert not network.is_integer
     assert [i.shape for i in network.inputs] == [shape]
     assert tuple(p.size for p in network.populations) == neurons
     assert network.outputs == ("output",)
     assert network.meta["name"] == name and network.meta["what"]
-    assert zoo.encoding(network) == {"name": "rate", "steps": 25, "max_rate": 1.0}
+    assert zoo.encoding(network) == encoding
     assert zoo.card(name).startswith(f"# {name}\n")
 
 
@@ -37,6 +48,7 @@ def test_every_name_loads():
 
 
 def test_samples_of_digits_ship():
+    assert zoo.has_samples(zoo.load("digits"))
     values, labels = zoo.samples("digits")
     assert values.shape == (450, 64) and values.dtype == np.float32
     assert values.min() == 0 and values.max() == 1
@@ -57,31 +69,45 @@ def test_digits_are_recognised(bits, least):
 
 @needs_mnist
 @pytest.mark.parametrize(
-    "bits, count, least",
+    "name, bits, count, least",
     [
-        (8, 10_000, 0.98),
-        (4, 2000, 0.97),
-        (2, 2000, 0.965),
-        pytest.param(4, 10_000, 0.977, marks=pytest.mark.full),
-        pytest.param(2, 10_000, 0.97, marks=pytest.mark.full),
+        ("mnist", 8, 10_000, 0.98),
+        ("mnist", 4, 2000, 0.97),
+        ("mnist", 2, 2000, 0.965),
+        ("mnist-conv", 8, 10_000, 0.98),
+        ("mnist-conv", 4, 2000, 0.97),
+        pytest.param("mnist", 4, 10_000, 0.977, marks=pytest.mark.full),
+        pytest.param("mnist", 2, 10_000, 0.97, marks=pytest.mark.full),
+        pytest.param("mnist-conv", 4, 10_000, 0.98, marks=pytest.mark.full),
     ],
 )
-def test_mnist_is_recognised(bits, count, least):
-    assert measured("mnist", bits, count) >= least
+def test_mnist_is_recognised(name, bits, count, least):
+    assert measured(name, bits, count) >= least
 
 
-def test_training_computes_what_golden_computes():
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_training_computes_what_golden_computes(kind):
     torch = pytest.importorskip("torch")
     from aerloom.models.zoo.train import snn
 
     torch.manual_seed(0)
-    net = snn.SpikingNet(12, 9, 5, seed=0)
+    if kind == "dense":
+        layers = {"hidden": torch.nn.Linear(12, 9), "output": torch.nn.Linear(9, 5)}
+        net = snn.SpikingNet((12,), layers, snn.DECAYS, snn.Rate(25, seed=0))
+    else:
+        layers = {
+            "conv1": torch.nn.Conv2d(1, 3, (4, 3), stride=(2, 1), padding=(1, 0)),
+            "conv2": torch.nn.Conv2d(3, 4, 3, stride=2),
+            "output": torch.nn.Linear(8, 5),
+        }
+        net = snn.SpikingNet((1, 9, 8), layers, [0.9375, 1, 0.96875], snn.Latency(20))
     with torch.no_grad():
-        net.layers[0].weight.mul_(3)  # so that it spikes
-    pixels = torch.rand(40, 12)
-    spikes = net._encode(pixels)
-    net._encode = lambda pixels: spikes
-    network = net.to_network((12,))
+        for layer in list(layers.values())[:-1]:
+            layer.weight.mul_(3)  # so that it spikes
+    pixels = torch.rand(40, *net.shape)
+    spikes = net.encode(pixels)
+    network = net.to_network()
+    net.encode = lambda pixels: spikes
     for bits in (None, 8, 2):
         net.find_scales([bits])
         rounded = network if bits is None else dequantized(network, bits)
@@ -95,8 +121,20 @@ def dequantized(network, bits):
     """The floating-point network with its weights rounded as ``quantize`` rounds them."""
     integers = quantize(network, bits).network.projections
     pairs = zip(network.projections, integers, strict=True)
-    rounded = [replace(p, weights=q.weights / find_scale(p.weights, bits)[:, None]) for p, q in pairs]
+    rounded = []
+    for p, q in pairs:
+        scale = find_scale(p.weights.reshape(len(p.weights), -1), bits)
+        rounded.append(replace(p, weights=q.weights / scale.reshape(-1, *[1] * (p.weights.ndim - 1))))
     return network.replace(projections=rounded)
+
+
+def test_training_encodes_by_latency_as_the_host_does():
+    torch = pytest.importorskip("torch")
+    from aerloom.models.zoo.train import snn
+
+    code, values = snn.Latency(8), np.arange(256, dtype=np.float32).reshape(1, 256) / 255
+    spikes = spikes_of(zoo.load("digits").replace(meta={"encoding": code.meta}), values)
+    np.testing.assert_array_equal(code(torch.tensor(values)).numpy().swapaxes(0, 1), spikes)
 
 
 def test_read_idx_plain_and_compressed(tmp_path):
@@ -155,9 +193,19 @@ def test_unknown_name(function):
         function("cifar")
 
 
-def test_mnist_needs_a_folder():
+@pytest.mark.parametrize("name", ["mnist", "mnist-conv"])
+def test_mnist_needs_a_folder(name):
+    assert not zoo.has_samples(zoo.load(name)) and zoo.has_samples(zoo.load(name), "a folder")
     with pytest.raises(AerloomError, match="--data"):
-        zoo.samples("mnist")
+        zoo.samples(name)
+
+
+@pytest.mark.parametrize("meta", [{}, {"data": "cifar"}, {"data": ["mnist"]}])
+def test_a_network_for_unknown_data(meta):
+    network = zoo.load("digits").replace(meta=meta)
+    assert not zoo.has_samples(network, "a folder")
+    with pytest.raises(AerloomError, match="which data"):
+        zoo.samples(network)
 
 
 def test_a_network_without_encoding():

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,15 +17,17 @@ from rich.table import Table
 from ...models import zoo
 from ...models.errors import AerloomError
 from ...models.fabric import PRESETS
+from ...models.files import read_arrays
 from ...models.load import load
 from ...models.network import Network
 from ...models.quantize import quantize
+from ...models.text import counted
 
 console = Console(stderr=True)  # stdout is for answers alone, so that --json can be piped
 RESOURCES = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "spram": "SPRAMs", "dsp": "multipliers"}
 
 NetworkName = Annotated[str, typer.Argument(
-    metavar="NETWORK", help="A file (aerloom's, NIR, Lava netx), or a network of the zoo: digits, mnist.")]
+    metavar="NETWORK", help=f"A file (aerloom's, NIR, Lava netx), or a network of the zoo: {', '.join(zoo.NAMES)}.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for a machine to read.")]
 Bits = Annotated[int, typer.Option(help="Bits of a weight, 2 … 16, where the network is not quantised yet.")]
 PerPopulation = Annotated[bool, typer.Option("--per-population", help="One weight scale per population, not per neuron.")]
@@ -85,12 +86,9 @@ def get_samples(network: Network, data: Path | None, count: int | None, file: Pa
             raise AerloomError(f"{file}: it must have samples (n, …) and as labels (n,) numbers of classes, not "
                                f"{samples.shape} and {labels.shape} of {labels.dtype}")
         if len(samples) != len(labels):
-            raise AerloomError(f"{file}: {len(samples)} samples, but {len(labels)} labels")
+            raise AerloomError(f"{file}: {counted(len(samples), 'sample')}, but {counted(len(labels), 'label')}")
         return samples[:count], labels[:count]
-    name = network.meta.get("name")
-    if name not in zoo.NAMES:
-        raise AerloomError("the network does not say which data it is for; give some with --samples")
-    values, labels = zoo.samples(name, data)
+    values, labels = zoo.samples(network, data)
     return values[:count], labels[:count]
 
 
@@ -148,17 +146,3 @@ def table(title: str, *columns: str) -> Table:
 
 def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
-
-
-def read_arrays(path: Path) -> Any:
-    """An array, or several by name, from a NumPy file without pickles."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except FileNotFoundError:
-        raise AerloomError(f"{path}: there is no such file") from None
-    except Exception as e:  # NumPy raises whatever the damage leads to
-        raise AerloomError(f"{path}: not a NumPy file of spikes, or damaged ({type(e).__name__}: {e})") from None

@@ -12,6 +12,7 @@ import typer
 from ...models import fabrics
 from ...models.errors import AerloomError
 from ...models.files import write_whole
+from ...models.text import counted
 from ..dataset import pieces
 from ..explore import Point, Space, build, choose, front, networks, points
 from ..jobs import Workers
@@ -71,7 +72,7 @@ def explore(
     best = front(found)
     if not best:
         problems = sorted({problem for p in found for problem in p.problems}) or ["no network can be placed"]
-        raise AerloomError(f"none of {len(found)} chips fits on {board}: {problems[0]}")
+        raise AerloomError(f"none of {counted(len(found), 'chip')} fits on {board}: {problems[0]}")
 
     def answer(best: Sequence[Point]) -> dict[str, Any]:
         chosen = choose(front(best), choice)
@@ -107,11 +108,13 @@ def explore(
 
 def _table(network: str, board: str, found: Sequence[Point], best: Sequence[Point], chosen: str) -> Any:
     kind = "built" if any(p.built for p in best) else "predicted"
-    rows = table(f"{network} on {board}: {len(best)} of {len(found)} chips that none beats ({kind})", "chip", "accuracy",
-                 "cycles", "MHz", "latency", "LUTs", "block RAMs", "")
+    rows = table(f"{network} on {board}: {len(best)} of {counted(len(found), 'chip')} that none beats ({kind})", "chip",
+                 "accuracy", "cycles", "MHz", "latency", "LUTs", "block RAMs", "")
     rows.columns[0].no_wrap = True
+    rows.caption = "chip: cores x lanes - neurons updated per clock, bits of weights (w) and of states (s)"
+    rows.caption_justify = "left"
     for p in best:
-        note = "chosen" if p.fabric.name == chosen else ("; ".join(p.problems)[:40] if p.problems else "")
+        note = "chosen" if p.fabric.name == chosen else "; ".join(p.problems)[:40]
         rows.add_row(p.fabric.name, percent(p.accuracy), f"{p.cycles:,.0f}", f"{p.fmax / 1e6:.1f}",
                      f"{1e6 * p.latency:,.0f} µs", f"{p.lut:,}", f"{p.bram}", note)
     return rows

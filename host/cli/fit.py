@@ -18,6 +18,7 @@ from ...models.fabrics import named
 from ...models.floor import loads
 from ...models.network import Network
 from ...models.place import Placement, place
+from ...models.text import counted
 from ..dataset import spikes_of
 from ..tools import tools
 from .common import (
@@ -157,7 +158,7 @@ def _of_board(title: str, found: dict[str, Any]) -> list[Table]:
                          f"{100 * used / have:.0f}")
     rows.add_section()
     rows.add_row(f"clock, predicted ± {100 * found['fmax_error']:.0f} %", f"{found['clock'] / 1e6:.4g} MHz", "", "")
-    rows.add_row(f"cycles of {found['steps']} steps", f"{found['cycles']:,.0f}", "", "")
+    rows.add_row(f"cycles of {counted(found['steps'], 'step')}", f"{found['cycles']:,.0f}", "", "")
     rows.add_row("latency, with the link", f"{1e3 * found['latency']:.3g} ms", "", "")
     rows.add_row(f"inferences/s, as the {found['bound']} allows", f"{found['per_second']:,.0f}", "", "")
     rows.add_row("spikes", "5 % of neurons assumed" if found["assumed"] else f"of {MEASURED} samples", "", "")
@@ -194,7 +195,6 @@ def _trace(exact: Network, integer: Network, data: Path | None, samples: Path | 
 
 def _spikes(network: Network, data: Path | None, samples: Path | None) -> Any:
     """Those of the first samples; None where there are no samples."""
-    name = network.meta.get("name")
-    if samples is None and (name not in zoo.NAMES or (name == "mnist" and data is None)):
+    if samples is None and not zoo.has_samples(network, data):
         return None
     return spikes_of(network, get_samples(network, data, MEASURED, samples)[0])

@@ -16,10 +16,12 @@ from ...models.convert import convert
 from ...models.early import Exit
 from ...models.errors import AerloomError
 from ...models.fabrics import named
+from ...models.files import read_arrays
 from ...models.load import check as check_
 from ...models.load import load
 from ...models.place import place
 from ...models.quantize import quantize
+from ...models.text import counted
 from ..dataset import CHUNK, pieces, spikes_of
 from ..jobs import Workers
 from ..measure import accuracies, accuracy, costs, early, latency
@@ -44,7 +46,6 @@ from .common import (
     percent,
     print_json,
     progress,
-    read_arrays,
     show,
     table,
 )
@@ -89,13 +90,13 @@ def import_(
     rows = table(f"{file} → {output}", "", "")
     rows.show_header = False
     for i in network.inputs:
-        rows.add_row(f"input {i.name}", f"{i.size:,} neurons {i.shape}")
+        rows.add_row(f"input {i.name}", f"{counted(i.size, 'neuron')} {i.shape}")
     for p in network.populations:
         rows.add_row(f"population {p.name}", taken(p))
     for q in network.projections:
         kind = {1: "one to one", 2: "dense", 4: "convolution"}[q.weights.ndim]
         pool = f" after {q.pool.kernel} pooling" if q.pool else ""
-        rows.add_row(f"projection {q}", f"{q.weights.size:,} weights, {kind}{pool}, delay {q.delay}")
+        rows.add_row(f"projection {q}", f"{counted(q.weights.size, 'weight')}, {kind}{pool}, delay {q.delay}")
     for note in network.meta.get("notes", ()):
         rows.add_row("note", note)
     show({"file": str(file), "output": str(output), "hash": network.hash, "integer": network.is_integer,
@@ -185,8 +186,7 @@ def quantize_(
     """Turn a trained network into integers and say what that cost."""
     exact = get_network(network)
     workers = Workers(jobs, scheduler)
-    report_on = samples is not None or (
-        exact.meta.get("name") in zoo.NAMES and (data is not None or exact.meta["name"] != "mnist"))
+    report_on = samples is not None or zoo.has_samples(exact, data)
     options: dict[str, Any] = {"per_neuron": not per_population, "state_bits": state_bits or None, "rounding": rounding}
     if report_on:
         values, labels = get_samples(exact, data, images, samples)
@@ -244,7 +244,7 @@ def sweep(
                               "float": found[0], **curve}
     curves(picture, widths, {f"one scale per {k}": v for k, v in curve.items()}, level=found[0],
            title=f"{network}: accuracy over the width of weights", across="bits of a weight")
-    rows = table(f"{network}: accuracy on {len(labels):,} samples", "bits", "a scale per neuron", "per population")
+    rows = table(f"{network}: accuracy on {counted(len(labels), 'sample')}", "bits", "a scale per neuron", "per population")
     rows.add_row("float", percent(answer["float"]), "")
     for n, width in enumerate(widths):
         rows.add_row(str(width), percent(answer["neuron"][n]), percent(answer["population"][n]))
@@ -287,7 +287,7 @@ def report(
         if when is not None:
             answer["early"]["cycles"] = left[0].mean()
     operations = answer["synaptic_operations"]
-    rows = table(f"{network} on {len(labels):,} samples (NeuroBench)", "", "")
+    rows = table(f"{network} on {counted(len(labels), 'sample')} (NeuroBench)", "", "")
     rows.show_header = False
     rows.add_row("accuracy", percent(answer["accuracy"]))
     rows.add_row("footprint", f"{answer['footprint']:,} bytes")

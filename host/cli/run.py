@@ -10,7 +10,8 @@ import typer
 
 from ...models import encode, golden
 from ...models.errors import AerloomError
-from ...models.files import write_arrays
+from ...models.files import read_arrays, write_arrays
+from ...models.text import counted
 from ..device import connect
 from .common import (
     AsJson,
@@ -26,7 +27,6 @@ from .common import (
     get_samples,
     percent,
     progress,
-    read_arrays,
     show,
     table,
 )
@@ -68,7 +68,7 @@ def run(
             answer["cycles_per_sample"] = result.cycles_per_sample
     answer["spikes"] = {name: int(a.sum()) for name, a in out.items()}
     write_arrays(output, out)
-    rows = table(f"{batch} samples of {steps} steps", "population", "spikes")
+    rows = table(f"{counted(batch, 'sample')} of {counted(steps, 'step')}", "population", "spikes")
     for name, count in answer["spikes"].items():
         rows.add_row(name, f"{count:,}")
     show(answer, as_json, rows)
@@ -77,7 +77,8 @@ def run(
 def infer(
     network: NetworkName,
     images: Images = 100,
-    encoder: Annotated[str, typer.Option(help=f"How images become spikes: {', '.join(encode.CODES)}.")] = "rate",
+    encoder: Annotated[str | None, typer.Option(
+        help=f"How images become spikes: {', '.join(encode.CODES)}; by default as the network says.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of an image; by default as the network says.")] = None,
     seed: Annotated[int, typer.Option(help="Of the rate encoder.")] = 0,
     on: Annotated[str, typer.Option(help="Where: golden, or a target of connect such as sim.")] = "sim",
@@ -95,6 +96,7 @@ def infer(
     coding = exact.meta.get("encoding", {})
     if steps is None and (steps := coding.get("steps")) is None:
         raise AerloomError("the network does not say how many steps its samples have; give --steps")
+    encoder = encoder or encode.code_of(exact)
     if encoder == "rate" and values.dtype.kind == "f":
         values = values * np.float32(coding.get("max_rate", 1.0))
     batch = encode.images(integer, values, steps, encoder, seed)
@@ -109,7 +111,7 @@ def infer(
                 found = device.infer(images=values, encoder=encoder, steps=steps, seed=seed, progress=report)
             answer |= {"packets_down": device.sent - down, "packets_up": device.received - up}
     answer |= {"accuracy": float(np.mean(found == labels)), "classes": found.tolist()}
-    rows = table(f"{network}: {len(batch)} images in {steps} steps by {encoder}", "", "")
+    rows = table(f"{network}: {counted(len(batch), 'image')} in {counted(steps, 'step')} by {encoder}", "", "")
     rows.show_header = False
     rows.add_row("accuracy", percent(answer["accuracy"]))
     for way in ("down", "up"):

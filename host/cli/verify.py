@@ -13,6 +13,7 @@ from ...models.errors import AerloomError
 from ...models.fabrics import named
 from ...models.network import Network
 from ...models.place import place
+from ...models.text import counted
 from ..compare import compare_all
 from ..dataset import pieces
 from ..device import connect
@@ -43,7 +44,7 @@ PIECE = 25  #: samples that a worker takes at a time
 
 
 def demo(
-    network: Annotated[str, typer.Option(help="Network of the zoo: digits, or mnist with --data.")] = "digits",
+    network: Annotated[str, typer.Option(help="Network of the zoo; those for MNIST need --data.")] = "digits",
     images: Images = 100,
     bits: Bits = 8,
     fabric: FabricName = "medium",
@@ -96,7 +97,7 @@ def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, core
     if picture is not None:
         from ..picture import raster
 
-        title = f"{name} on a chip of {placement.fabric.lanes} lanes"
+        title = f"{name} on a chip of {counted(placement.fabric.lanes, 'lane')}"
         raster(picture, integer, first, values=values[0], label=int(labels[0]), title=title, cycles=cycles)
     seconds = time.perf_counter() - began
     fields = answer.to_dict() | {
@@ -109,7 +110,7 @@ def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, core
         "seconds_to_build": round(built, 2),
         "picture": None if picture is None else str(picture),
     }
-    rows = table(f"{name} on Fabric {fabric}: {answer.images} images", "", "")
+    rows = table(f"{name} on Fabric {fabric}: {counted(answer.images, 'image')}", "", "")
     rows.show_header = False
     for what, value in (
         ("accuracy, floating point", percent(answer.accuracy("float"))),
@@ -126,4 +127,4 @@ def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, core
         rows.add_row(what, value)
     show(fields, as_json, rows)
     if answer.mismatches:
-        raise AerloomError(f"golden and chip differ in {answer.mismatches} places: this is a defect in aerloom")
+        raise AerloomError(f"golden and chip differ in {counted(answer.mismatches, 'place')}: this is a defect in aerloom")

@@ -1,7 +1,7 @@
 """Trained networks that ship with aerloom, and the data to try them on.
 
 Each is a floating-point network in ``NAME.npz``, with a card in ``NAME.md`` and the script that trained it in
-``train/``. Its ``meta`` says how samples are encoded.
+``train/``. Its ``meta`` says which data it is for, and how their samples are encoded.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AerloomError
+from ..files import read_arrays
 from ..network import Network
 
 HERE = Path(__file__).parent
-NAMES = ("digits", "mnist")
+NAMES = ("digits", "mnist", "mnist-conv")
+SHIPPED = ("digits",)  #: data that ship with aerloom
 
 Samples = tuple[NDArray[np.float32], NDArray[np.uint8]]  #: values in 0 … 1, (samples, inputs), and labels
 
@@ -34,24 +36,24 @@ def card(name: str) -> str:
     return _file(name, "md").read_text(encoding="utf-8")
 
 
-def samples(name: str, folder: str | os.PathLike[str] | None = None) -> Samples:
-    """The test samples that a network was not trained on.
+def samples(network: Network | str, folder: str | os.PathLike[str] | None = None) -> Samples:
+    """The test samples that a network, of the zoo by its name, was not trained on; its ``meta`` says which ``data``.
 
     Those of ``digits`` ship with aerloom. MNIST is the user's own copy: ``folder`` holds
     ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, plain or ``.gz``.
     """
-    if name == "mnist":
-        if folder is None:
-            raise AerloomError(
-                "the MNIST images do not ship with aerloom; give the folder that has t10k-images-idx3-ubyte.gz (--data)"
-            )
-        images, labels = read_idx(folder, "t10k-images-idx3-ubyte"), read_idx(folder, "t10k-labels-idx1-ubyte")
-        if len(images) != len(labels) or images.ndim != 3:
-            raise AerloomError(f"{folder}: images {images.shape} and labels {labels.shape} do not belong together")
-        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255), labels
-    with np.load(_file(f"{name}_test", "npz", name), allow_pickle=False) as archive:
-        images = archive["images"].astype(np.float32)
-        return images / np.float32(archive["white"]), archive["labels"]
+    data = _data(load(network) if isinstance(network, str) else network)
+    if data in SHIPPED:
+        return _shipped(data)
+    if data in FOREIGN:
+        return FOREIGN[data](folder)
+    raise AerloomError("the network does not say which data it is for; give some with --samples")
+
+
+def has_samples(network: Network, folder: str | os.PathLike[str] | None = None) -> bool:
+    """Whether :func:`samples` has any: they ship, or a ``folder`` is given for those that do not."""
+    data = _data(network)
+    return data in SHIPPED or (data in FOREIGN and folder is not None)
 
 
 def encoding(network: Network) -> dict[str, Any]:
@@ -81,7 +83,30 @@ def read_idx(folder: str | os.PathLike[str], name: str) -> NDArray[np.uint8]:
     raise AerloomError(f"{folder}: there is no {name}.gz and no {name}")
 
 
-def _file(stem: str, suffix: str, name: str | None = None) -> Path:
-    if (name or stem) not in NAMES:
-        raise AerloomError(f"there is no network {name or stem!r} in the zoo; there are {', '.join(NAMES)}")
-    return HERE / f"{stem}.{suffix}"
+def _data(network: Network) -> str:
+    return str(network.meta.get("data", ""))
+
+
+def _shipped(data: str) -> Samples:
+    arrays: Any = read_arrays(HERE / f"{data}_test.npz")
+    return arrays["images"].astype(np.float32) / np.float32(arrays["white"]), arrays["labels"]
+
+
+def _mnist(folder: str | os.PathLike[str] | None) -> Samples:
+    if folder is None:
+        raise AerloomError(
+            "the MNIST images do not ship with aerloom; give the folder that has t10k-images-idx3-ubyte.gz (--data)"
+        )
+    images, labels = read_idx(folder, "t10k-images-idx3-ubyte"), read_idx(folder, "t10k-labels-idx1-ubyte")
+    if len(images) != len(labels) or images.ndim != 3:
+        raise AerloomError(f"{folder}: images {images.shape} and labels {labels.shape} do not belong together")
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255), labels
+
+
+FOREIGN = {"mnist": _mnist}  #: data that do not, and what reads them from a folder of the user's
+
+
+def _file(name: str, suffix: str) -> Path:
+    if name not in NAMES:
+        raise AerloomError(f"there is no network {name!r} in the zoo; there are {', '.join(NAMES)}")
+    return HERE / f"{name}.{suffix}"

@@ -6,32 +6,21 @@
 ...     answer = device.run(spikes)
 """
 
-from .host.device import Device, connect
-from .models.convert import convert
-from .models.errors import AerloomError, AerloomWarning
-from .models.fabric import Fabric
-from .models.finetune import finetune
-from .models.load import check, load
-from .models.network import Input, Network, Population, Projection
-from .models.place import place
-from .models.quantize import quantize
-from .models.zoo import load as zoo
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "AerloomError",
-    "AerloomWarning",
-    "Device",
-    "Fabric",
-    "Input",
-    "Network",
-    "Population",
-    "Projection",
-    "check",
-    "connect",
-    "convert",
-    "finetune",
-    "load",
-    "place",
-    "quantize",
-    "zoo",
-]
+if TYPE_CHECKING:
+    from .api import *
+else:
+    def __getattr__(name: str) -> Any:
+        """A name of :mod:`aerloom.api`, which is imported when it is first asked for: commands hear Ctrl-C before that."""
+        api = import_module(".api", __name__)
+        if name not in globals():  # else a folder, imported just now
+            try:
+                globals()[name] = getattr(api, name)
+            except AttributeError:
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return [*globals(), *import_module(".api", __name__).__all__]

@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from ...files import write_whole
-from .snn import SpikingNet, random_affine, train
+from .snn import DECAYS, STEPS, Rate, SpikingNet, random_affine, train
 
 WHITE = 16  #: the largest value of a pixel
 WIDTHS = (None, 4, 2, 2)  # 2 bits need most practice
@@ -45,13 +45,14 @@ def main() -> None:
     kept.sort()
     images = torch.tensor(digits.images[learned] / WHITE, dtype=torch.float32)
     labels = torch.tensor(digits.target[learned])
-    net = SpikingNet(64, 64, 10, args.seed)
+    layers = {"hidden": nn.Linear(64, 64), "output": nn.Linear(64, 10)}
+    net = SpikingNet((8, 8), layers, DECAYS, Rate(STEPS, args.seed))
     augment = partial(random_affine, degrees=8.0, shift=0.5, zoom=0.08)
     adam = torch.optim.Adam(net.parameters(), lr=4e-3)
     train(net, images, labels, augment, loss, adam, widths=WIDTHS, epochs=300, batch=128, rescale=1)
 
     what = "handwritten digits, 8 \N{MULTIPLICATION SIGN} 8 (UCI, scikit-learn)"
-    net.to_network((8, 8), name="digits", what=what).save(args.out)
+    net.to_network(name="digits", what=what, data="digits").save(args.out)
     pixels, answers = digits.data[kept].astype(np.uint8), digits.target[kept].astype(np.uint8)
     samples = io.BytesIO()
     np.savez_compressed(samples, images=pixels, labels=answers, white=np.uint8(WHITE))

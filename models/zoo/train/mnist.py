@@ -11,46 +11,14 @@ between. Nothing reads the test set.
 from __future__ import annotations
 
 import argparse
-import time
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .. import read_idx
-from .snn import SpikingNet, random_affine, train
-
-HELD_OUT = 5000
-augment = partial(random_affine, degrees=8.0, shift=1.5, zoom=0.08)
-
-
-def train_teacher(images: Tensor, labels: Tensor, epochs: int = 8, batch: int = 128) -> nn.Module:
-    """A convolutional classifier, 99.4 % right; by strides, as it runs on every batch and has to be cheap."""
-    net = nn.Sequential(
-        nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 48, 3, stride=2, padding=1), nn.BatchNorm2d(48), nn.ReLU(),
-        nn.Flatten(), nn.Linear(48 * 49, 128), nn.ReLU(), nn.Dropout(0.3), nn.Linear(128, 10),
-    )  # fmt: skip
-    batches = len(images) // batch
-    optimiser = torch.optim.AdamW(net.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, epochs * batches)
-    for epoch in range(epochs):
-        for pick in torch.randperm(len(images))[: batches * batch].split(batch):
-            loss = nn.functional.cross_entropy(net(augment(images[pick])[:, None]), labels[pick])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-        print(f"teacher, epoch {epoch + 1}/{epochs}  cpu {time.process_time():.0f} s", flush=True)
-    return net.eval().requires_grad_(False)
-
-
-def distillation(teacher: nn.Module, logits: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the labels (0.3) and, at temperature 2, with what the teacher makes of the images (0.7)."""
-    soft = (teacher(seen[:, None]) / 2).softmax(dim=1)
-    cross_entropy = nn.functional.cross_entropy
-    return 0.3 * cross_entropy(logits, labels) + 0.7 * 2**2 * cross_entropy(logits / 2, soft)
+from .snn import DECAYS, STEPS, Rate, SpikingNet, train
+from .teacher import HELD_OUT, augment, distillation, read, train_teacher
 
 
 def main() -> None:
@@ -65,14 +33,14 @@ def main() -> None:
     torch.set_num_threads(1)  # so that sums, and the result, do not depend on the number of cores
     torch.manual_seed(args.seed)
 
-    images = torch.tensor(read_idx(args.mnist, "train-images-idx3-ubyte")).float() / 255
-    labels = torch.tensor(read_idx(args.mnist, "train-labels-idx1-ubyte")).long()
+    images, labels = read(args.mnist)
     held_out, held_labels = images[-HELD_OUT:], labels[-HELD_OUT:]
     teacher = train_teacher(images[:-HELD_OUT], labels[:-HELD_OUT])
     right = (teacher(held_out[:, None]).argmax(dim=1) == held_labels).float().mean()
     print(f"teacher: validation {right:.2%}")
 
-    net = SpikingNet(784, 128, 10, args.seed)
+    layers = {"hidden": nn.Linear(784, 128), "output": nn.Linear(128, 10)}
+    net = SpikingNet((28, 28), layers, DECAYS, Rate(STEPS, args.seed))
     learn = partial(train, net, augment=augment, loss=partial(distillation, teacher), batch=256, rescale=20)
     # The decay keeps weights small that are rarely used: left to wander they would widen the range of a row, and so
     # coarsen its scale at few bits.
@@ -83,7 +51,7 @@ def main() -> None:
     learn(images, labels, optimiser=adam(lr=1e-3), widths=(None, None, 4, 2), epochs=8)
 
     what = "handwritten digits, 28 \N{MULTIPLICATION SIGN} 28 (MNIST)"
-    net.to_network((28, 28), name="mnist", what=what).save(args.out)
+    net.to_network(name="mnist", what=what, data="mnist").save(args.out)
 
 
 if __name__ == "__main__":

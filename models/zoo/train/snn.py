@@ -1,4 +1,4 @@
-"""A spiking classifier of two layers that learns, through time, to work at every weight width.
+"""A spiking classifier that learns, through time, to work at every weight width.
 
 A layer computes :func:`aerloom.models.golden.fire` in floating point, with threshold 1 and reset by subtraction. One
 set of weights serves all widths, so every training batch is shared out between several of them. Biases are not rounded:
@@ -7,8 +7,9 @@ the hardware keeps them at the resolution of the membrane.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 
 from ...network import DECAY_ONE, Input, Network, Population, Projection
 from ...quantize import find_scale, integer_range
+from ...window import Window
 
-STEPS = 25  #: time steps per sample
-MAX_RATE = 1.0  #: spike probability of a white pixel in a step
-DECAYS = 0.9375, 0.96875  #: leak factor of the hidden layer and of the output
+STEPS = 25  #: of a sample, where pixels spike at rates
+DECAYS = 0.9375, 0.96875  #: leak factor of a hidden layer and of the output
 
 Widths = Sequence[int | None]  #: weight bits of equal parts of a batch; None: floating point
 
@@ -54,66 +55,100 @@ class Fire(torch.autograd.Function):
         return gradient, None
 
 
-class SpikingNet(nn.Module):
-    """Dense layers input → hidden → output; the class is the output neuron with most spikes."""
+class Rate:
+    """Each pixel spikes in every step with a probability equal to its value."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, seed: int) -> None:
-        """``seed`` is that of the input spikes; the weights start from PyTorch's own generator."""
+    def __init__(self, steps: int, seed: int) -> None:
+        self.meta = {"name": "rate", "steps": steps, "max_rate": 1.0}
+        self._steps, self._random = steps, np.random.Generator(np.random.SFC64(seed))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        # One random byte per spike, as floats would take longer than the network itself. The rate is thereby rounded
+        # to 256ths, at most 255.
+        noise = self._random.integers(0, 256, (self._steps, *pixels.shape), np.uint8)
+        limit = (256 * pixels).round().clamp(0, 255).to(torch.uint8)
+        return (torch.from_numpy(noise) < limit).to(pixels.dtype)
+
+
+class Latency:
+    """Each pixel spikes once, the earlier the brighter; what is below 1 % never does: as the encoder "latency"."""
+
+    def __init__(self, steps: int) -> None:
+        self.meta = {"name": "latency", "steps": steps, "threshold": 0.01}
+        self._steps = steps
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        when = ((1 - pixels) * (self._steps - 1)).round()
+        step = torch.arange(self._steps).view(-1, *[1] * pixels.dim())
+        return ((when == step) & (pixels >= self.meta["threshold"])).to(pixels.dtype)
+
+
+class SpikingNet(nn.Module):
+    """Dense and convolutional layers, one after the other; the class is the neuron of the last with most spikes."""
+
+    def __init__(self, shape: tuple[int, ...], layers: Mapping[str, nn.Linear | nn.Conv2d], decays: Sequence[float],
+                 encode: Rate | Latency) -> None:
+        """``shape`` is that of a sample; each layer has a name and a leak factor per step; ``encode`` makes spikes
+        ``(steps, …)`` of pixels in 0 … 1."""
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)])
-        self.decays = [round(d * DECAY_ONE) / DECAY_ONE for d in DECAYS]  # what the hardware's factors can hold
-        self._random = np.random.Generator(np.random.SFC64(seed))
+        self.shape, self.layers, self.encode = shape, nn.ModuleDict(layers), encode
+        self.decays = [round(d * DECAY_ONE) / DECAY_ONE for d in decays]  # what the hardware's factors can hold
         self._scale: dict[tuple[nn.Module, int], Tensor] = {}
 
     def find_scales(self, widths: Widths) -> None:
         """Choose, as :func:`aerloom.models.quantize.quantize` does, the scales for the weights as they are now."""
         for bits in {b for b in widths if b is not None}:
-            for layer in self.layers:
-                scale = find_scale(layer.weight.detach().numpy(), bits)
-                self._scale[layer, bits] = torch.from_numpy(scale).float()[:, None]
+            for layer in self.layers.values():
+                scale = find_scale(layer.weight.detach().flatten(1).numpy(), bits)
+                self._scale[layer, bits] = torch.from_numpy(scale).float().view(-1, *[1] * (layer.weight.dim() - 1))
 
     def forward(self, pixels: Tensor, widths: Widths) -> Tensor:
-        """Spike counts ``(batch, outputs)`` for pixels ``(batch, inputs)`` in 0 … 1."""
-        spikes = self._encode(pixels)
-        for layer, decay in zip(self.layers, self.decays, strict=True):
+        """Spike counts ``(batch, outputs)`` for pixels ``(batch, …)`` in 0 … 1."""
+        spikes = self.encode(pixels.view(-1, *self.shape))
+        for layer, decay in zip(self.layers.values(), self.decays, strict=True):
             parts = zip(spikes.tensor_split(len(widths), dim=1), widths, strict=True)
-            drive = [nn.functional.linear(part, self._weights(layer, bits), layer.bias) for part, bits in parts]
+            drive = [self._drive(layer, part, bits) for part, bits in parts]
             spikes = Fire.apply(torch.cat(drive, dim=1), decay)
         return spikes.sum(dim=0)
 
-    def _weights(self, layer: nn.Module, bits: int | None) -> Tensor:
+    def _drive(self, layer: nn.Linear | nn.Conv2d, spikes: Tensor, bits: int | None) -> Tensor:
+        weights = self._weights(layer, bits)
+        if isinstance(layer, nn.Linear):
+            return nn.functional.linear(spikes.flatten(2), weights, layer.bias)
+        drive = nn.functional.conv2d(spikes.flatten(0, 1), weights, layer.bias, layer.stride, layer.padding)
+        return drive.unflatten(0, spikes.shape[:2])
+
+    def _weights(self, layer: nn.Linear | nn.Conv2d, bits: int | None) -> Tensor:
         if bits is None:
             return layer.weight
         exact, scale = layer.weight.detach(), self._scale[layer, bits]
         rounded = torch.clamp(torch.round(exact * scale), *integer_range(bits)) / scale
         return layer.weight + (rounded - exact)  # straight through: the gradient takes no notice of the rounding
 
-    def _encode(self, pixels: Tensor) -> Tensor:
-        # One random byte per spike, as floats would take longer than the network itself. The rate is thereby rounded
-        # to 256ths, at most 255.
-        noise = self._random.integers(0, 256, (STEPS, *pixels.shape), np.uint8)
-        limit = (256 * MAX_RATE * pixels).round().clamp(0, 255).to(torch.uint8)
-        return (torch.from_numpy(noise) < limit).to(pixels.dtype)
-
     @torch.no_grad()
     def accuracy(self, images: Tensor, labels: Tensor, bits: int | None) -> float:
         """Share of right classes at one width."""
         self.find_scales([bits])
-        pairs = zip(images.flatten(1).split(500), labels.split(500), strict=True)
+        pairs = zip(images.split(500), labels.split(500), strict=True)
         right = sum(int((self(x, [bits]).argmax(dim=1) == y).sum()) for x, y in pairs)
         return right / len(labels)
 
-    def to_network(self, shape: tuple[int, ...], **meta: str) -> Network:
+    def to_network(self, **meta: str) -> Network:
         """The aerloom network, in floating point; ``meta`` is saved beside the encoding."""
-        names = "input", "hidden", "output"
-        populations, projections = [], []
-        for n, (layer, decay) in enumerate(zip(self.layers, self.decays, strict=True)):
+        source, shape = "input", self.shape
+        inputs, populations, projections = (Input(source, shape),), [], []
+        for (name, layer), decay in zip(self.layers.items(), self.decays, strict=True):
             weights, bias = (p.detach().numpy() for p in (layer.weight, layer.bias))
-            populations.append(Population(names[n + 1], (len(bias),), decay_v=decay, bias=bias, threshold=1.0))
-            projections.append(Projection(names[n], names[n + 1], weights))
-        encoding = {"name": "rate", "steps": STEPS, "max_rate": MAX_RATE}
-        inputs = (Input("input", shape),)
-        return Network(inputs, tuple(populations), tuple(projections), ("output",), meta=meta | {"encoding": encoding})
+            window = None
+            if isinstance(layer, nn.Conv2d):
+                window = Window(shape, layer.kernel_size, layer.stride, layer.padding)
+                bias = bias.repeat(math.prod(window.size))
+            shape = (len(weights), *(window.size if window else ()))
+            populations.append(Population(name, shape, decay_v=decay, bias=bias, threshold=1.0))
+            projections.append(Projection(source, name, weights, window=window))
+            source = name
+        meta_ = meta | {"encoding": self.encode.meta}
+        return Network(inputs, tuple(populations), tuple(projections), (source,), meta=meta_)
 
 
 def train(
@@ -142,7 +177,7 @@ def train(
             if n % rescale == 0:
                 net.find_scales(widths)
             seen = augment(images[pick])
-            value = loss(net(seen.flatten(1), widths), seen, labels[pick])
+            value = loss(net(seen, widths), seen, labels[pick])
             optimiser.zero_grad()
             value.backward()
             optimiser.step()

@@ -1,0 +1,7 @@
+"""Words for people."""
+
+from aerloom.models.text import counted
+
+
+def test_singular_and_plural() -> None:
+    assert [counted(n, "core") for n in (0, 1, 2, 1200)] == ["0 cores", "1 core", "2 cores", "1,200 cores"]
