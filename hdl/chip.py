@@ -165,8 +165,7 @@ class Machine(wiring.Component):
 
         # what the chip can be asked
         digest = Const(fabric.digest, 64)
-        asked = Signal.like(loader.read.payload)
-        m.d.sync += asked.eq(loader.read.payload)
+        asked = loader.read.payload  # stays until it is answered
         m.d.comb += loader.read.ready.eq(1)
         m.d.sync += loader.data.valid.eq(loader.read.valid)
         with m.Switch(asked.space):

@@ -9,7 +9,7 @@ from .frame import Deframe, Enframe
 from .keep import Keep
 from .order import Order
 from .shapes import PACKET_LAYOUT, PACKETS
-from .stream import Buffer
+from .stream import Register
 from .uart import BYTES
 
 __all__ = ["Port"]
@@ -20,7 +20,7 @@ class Port(wiring.Component):
 
     Computes :class:`aerloom.models.port.Board`::
 
-        rx ─► Deframe ─► Order ─► Buffer ─► o ─► chip
+        rx ─► Deframe ─► Order ─► Register ─► o ─► chip
                            │
         tx ◄─ Enframe ◄─ Keep ◄── i ◄─ chip
 
@@ -55,10 +55,10 @@ class Port(wiring.Component):
         m.submodules.enframe = enframe = Enframe()
         wiring.connect(m, wiring.flipped(self.rx), deframe.i)
         wiring.connect(m, deframe.o, order.i)
-        buffer = Buffer(PACKET_LAYOUT)  # the memory's packets are late in their clock
-        m.submodules.buffer = ResetInserter(order.restart)(buffer)
-        wiring.connect(m, order.o, buffer.i)
-        wiring.connect(m, buffer.o, wiring.flipped(self.o))
+        register = Register(PACKET_LAYOUT)  # the memory's packets are late in their clock, and rare
+        m.submodules.register = ResetInserter(order.restart)(register)
+        wiring.connect(m, order.o, register.i)
+        wiring.connect(m, register.o, wiring.flipped(self.o))
         wiring.connect(m, wiring.flipped(self.i), keep.i)
         wiring.connect(m, keep.o, enframe.i)
         wiring.connect(m, enframe.o, wiring.flipped(self.tx))

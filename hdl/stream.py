@@ -5,7 +5,7 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["Buffer", "Merge", "Queue"]
+__all__ = ["Buffer", "Merge", "Queue", "Register"]
 
 
 class Buffer(wiring.Component):
@@ -32,6 +32,28 @@ class Buffer(wiring.Component):
             m.d.sync += full.eq(0)
         with m.Elif(self.i.valid & ~full):
             m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+        return m
+
+
+class Register(wiring.Component):
+    """One register that cuts every combinational path of a stream.
+
+    Members
+    -------
+    i, o : streams of ``shape``
+        Latency 1, one item per two clocks.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(self.i.payload)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
         return m
 
 

@@ -83,6 +83,7 @@ class Loader(wiring.Component):
         Packets for this node; VALUE packets, one for each 16 bits that a READ asks for.
     write : stream of 16-bit writes
     read : stream of reads
+        The place stays until it is answered.
     data : stream of 16-bit answers
         Before the next read.
     """

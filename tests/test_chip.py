@@ -10,17 +10,19 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from networks import networks, planar, samples
 
-from aerloom import Device, Fabric, Input, Network, Population, Projection, load, quantize
+from aerloom import AerloomError, Device, Fabric, Input, Network, Population, Projection, load, quantize
 from aerloom.host.device import Run
 from aerloom.models import golden
 from aerloom.models.fabric import CHIP, PACKET, Kind, Space
 from aerloom.models.place import Placement, address, packet
 from aerloom.models.window import Window
+from aerloom.sim.cycles import cycles
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TINY = Fabric.preset("tiny")
 ROOMY = replace(TINY, weight_words=4096, rows=1024, parameter_rows=1024, populations=10, projections=64, places=512,
                 sum_bits=20, pixels=1024, classes=16)
+LEAN = replace(ROOMY, places=0, pipelined=False, pixels=0, classes=0)
 SPARSE = replace(ROOMY, runs=128)
 HOWEVER_LONG = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -78,6 +80,28 @@ def test_any_network_on_other_engines(chips: Callable[..., Device], simulator: s
         check(device, network, data.draw(samples(network)))
 
     some()
+
+
+@pytest.mark.parametrize("simulator, examples", [("amaranth", 2), ("compiled", 40)])
+def test_any_dense_network_on_a_lean_chip(chips: Callable[..., Device], simulator: str, examples: int) -> None:
+    """Without places, and with neurons that are updated one after the other; the cycle model counts its clocks."""
+    device = chips(LEAN, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
+
+    @settings(HOWEVER_LONG, max_examples=examples)
+    @given(data=st.data())
+    def some(data: st.DataObject) -> None:
+        network = data.draw(networks())
+        assume(not Placement(network, device.fabric).problems)
+        run = check(device, network, spikes := data.draw(samples(network)))
+        trace = golden.run(network, spikes)
+        np.testing.assert_array_equal(cycles(device.placement, trace, watch=list(network.population)), run.cycles)
+
+    some()
+    window = Window((1, 4, 4), (3, 3))
+    planes = Network((Input("in", (1, 4, 4)),), (Population("a", (2, 2, 2), threshold=5),),
+                     (Projection("in", "a", np.ones((2, 1, 3, 3), np.int8), 0, window),))
+    with pytest.raises(AerloomError, match="places"):
+        device.load(planes)
 
 
 @pytest.mark.parametrize("simulator, examples", [("amaranth", 3), pytest.param("compiled", 200, marks=pytest.mark.full)])

@@ -5,12 +5,15 @@ import random
 
 import pytest
 
+from aerloom.hdl.locate import visit as visit_layout
 from aerloom.hdl.walk import Walk
+from aerloom.hdl.walk import sweep as sweep_layout
 from aerloom.models.fabric import Kind
 from aerloom.sim.engine import open_engine
 from tests.wrap import TOY, Plain, many, talk
 
-FABRICS = pytest.mark.parametrize("fabric", [TOY, dataclasses.replace(TOY, update_lanes=4)], ids=["2of4", "4of4"])
+FABRICS = pytest.mark.parametrize("fabric", [
+    TOY, dataclasses.replace(TOY, update_lanes=4), dataclasses.replace(TOY, places=0)], ids=["2of4", "4of4", "no places"])
 
 
 def walk(fabric):
@@ -23,8 +26,9 @@ def cleared(simulation, fabric):
 
 
 def random_visit(r, fabric, kind=None, dense=False, **fields):
-    p, axis = fabric.projection_record.fields, fabric.axis_record.fields
+    p, axis = TOY.projection_record.fields, fabric.axis_record.fields
     visit = {name: r.getrandbits(p[name].width) for name in STEPS}
+    dense |= not fabric.places
     counts = {name: 1 if dense else r.choice([1, 1, 2, r.randint(1, 5)]) for name in ("columns", "lines")}
     visit |= counts | {
         "kind": r.choice([Kind.SPIKE] * 8 + [Kind.STEP, Kind.CREDIT]) if kind is None else kind,
@@ -68,14 +72,20 @@ def random_sweep(r, fabric):
         "neurons": r.randint(1, (fabric.rows - row) * fabric.lanes),
         "parameters": r.randrange(fabric.parameter_rows),
         "each": r.randrange(2),
-        "repeat": r.randrange(2),
+        "repeat": r.randrange(2) if fabric.places else 0,
         "channels": r.randint(1, 4),
         "columns": r.randint(1, 3),
-        "gap": r.getrandbits(fabric.place_bits),
-        "gap_line": r.getrandbits(fabric.place_bits),
+        "gap": r.getrandbits(fabric.place_bits) if fabric.places else 1,
+        "gap_line": r.getrandbits(fabric.place_bits) if fabric.places else 1,
         "slot": r.randrange(fabric.populations),
         "fresh": r.randrange(2),
     }
+
+
+def asked(visits=(), sweeps=(), *, of):
+    """The same as streams of a Walk, which has the fields of its Fabric."""
+    return {name: [{field: item[field] for field in layout(of).members} for item in items]
+            for name, layout, items in (("i", visit_layout, visits), ("sweeps", sweep_layout, sweeps)) if items}
 
 
 def updates(sweep, fabric):
@@ -146,7 +156,7 @@ def test_spikes_and_sweeps_become_operations(engine, fabric, stall):
             talk(simulation, {"fresh": [fresh]}, {}, drain=3)
             total = sum(map(len, added + swept))
             counts = {name: len(items) for name, items in expect.items()} | {"o": total}
-            out = talk(simulation, {"i": visits, "sweeps": sweeps}, counts, drain=20)
+            out = talk(simulation, asked(visits, sweeps, of=fabric), counts, drain=20)
             operations = out.pop("o")
             assert out == expect
             assert len(operations) == total
@@ -165,12 +175,12 @@ def test_there_is_no_gap_between_spikes(engine, fabric, dense):
     with open_engine(walk(fabric), engine) as simulation:
         cleared(simulation, fabric)
         before = simulation.cycles
-        talk(simulation, {"i": visits}, {})
+        talk(simulation, asked(visits, of=fabric), {})
         assert simulation.cycles - before == sum(cycles(v, fabric) for v in visits)
         sweeps = [random_sweep(r, fabric) for _ in range(20)]
         groups = sum(len(updates(s, fabric)) for s in sweeps)
         before = simulation.cycles
-        talk(simulation, {"sweeps": sweeps}, {"o": groups})
+        talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": groups})
         assert simulation.cycles - before == groups + (1 + Walk.pause) * len(sweeps)
 
 
@@ -181,8 +191,23 @@ def test_a_sweep_goes_before_the_next_spike(engine, fabric):
     with open_engine(walk(fabric), engine) as simulation:
         cleared(simulation, fabric)
         total = sum(len(w) for v in visits for w in adds(v, 0, fabric)) + sum(len(updates(s, fabric)) for s in sweeps)
-        operations = talk(simulation, {"i": visits, "sweeps": sweeps}, {"o": total})["o"]
+        operations = talk(simulation, asked(visits, sweeps, of=fabric), {"o": total})["o"]
     assert [o["sweep"] for o in operations] == sorted((o["sweep"] for o in operations), reverse=True)
+
+
+@FABRICS
+def test_a_slow_sweep(engine, fabric):
+    """Each update stays for so many clocks; a row is cleared at the end of its last."""
+    r, pace = random.Random(6), 7
+    sweeps = [random_sweep(r, fabric) for _ in range(10)]
+    swept = [update for s in sweeps for update in updates(s, fabric)]
+    expect = [op for row, clear, update in swept for op in [(1, 0, row, update), (0, 1, row, update)][: 1 + clear]]
+    with open_engine(Plain(Walk(fabric, pace)), engine) as simulation:
+        cleared(simulation, fabric)
+        before = simulation.cycles
+        out = talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": len(expect)})["o"]
+        assert simulation.cycles - before == pace * len(swept) + (1 + Walk.pause) * len(sweeps)
+    assert [(o["sweep"], o["clear"], o["row"], o["update"]) for o in out] == expect
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
