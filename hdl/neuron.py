@@ -92,6 +92,10 @@ class Neuron(wiring.Component):
             toward_zero = Mux(p["truncate"][t] & (product[t] < 0), 4095, 0)
             return at(t, f"{name}_decayed", (product[t] + toward_zero) >> 12)
 
+        def times(value, count):
+            """``value`` times a number of spikes."""
+            return value * count if fabric.spike_bits > 1 else Mux(count, value, 0)
+
         def outside(t, name, value, low, high):
             """Whether ``value`` is below ``low``, above ``high``."""
             return at(t, f"{name}_below", value[t] < low[t]), at(t, f"{name}_above", value[t] > high[t])
@@ -109,7 +113,7 @@ class Neuron(wiring.Component):
         late = at(t, "late", Mux(p["reset_late"][t] & ~p["reset_value"][t], after[t][: fabric.spike_bits], 0))
 
         t = 2
-        late_reset = at(t, "late_reset", p["reset_by"][t] * late[t])
+        late_reset = at(t, "late_reset", times(p["reset_by"][t], late[t]))
         biased = at(t, "biased", drive[t] + Mux(p["bias_filtered"][t], p["bias"][t], 0))
 
         t = 3
@@ -151,7 +155,7 @@ class Neuron(wiring.Component):
         at_once = at(t, "at_once", Mux(p["reset_late"][t] | p["reset_value"][t], 0, spikes[t]))
 
         t += 1  # reset
-        reset = at(t, "reset", p["reset_by"][t] * at_once[t])
+        reset = at(t, "reset", times(p["reset_by"][t], at_once[t]))
         t += 1
         waits = Mux(spikes[t] != 0, p["refractory"][t], Mux(after[t] != 0, after[t] - 1, 0))
         moved = p["reset_value"][t] & ~p["reset_late"][t] & (spikes[t] != 0)

@@ -1,6 +1,6 @@
 """Weights and sums: ``lanes`` additions per clock, and no multiplier."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -219,11 +219,8 @@ class Synapses(wiring.Component):
         update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in i.update.shape().members}
         m.d.sync += self.o.valid.eq(sweeps[4])
         m.d.comb += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
-        with m.Switch(update_now["state"][4][: exact_log2(fabric.groups)]):
-            for group in range(fabric.groups):
-                with m.Case(group) if fabric.groups > 1 else m.Default():
-                    for n in range(fabric.update_lanes):
-                        m.d.sync += self.o.payload.sums[n].eq(sums[group * fabric.update_lanes + n])
+        group = update_now["state"][4][: exact_log2(fabric.groups)]
+        m.d.sync += self.o.payload.sums.as_value().eq(Cat(sums).word_select(group, fabric.update_lanes * fabric.sum_bits))
 
         # the weights that are asked for
         asked = at(0, "asked", self.read.valid & self.read.ready, resets=True)
