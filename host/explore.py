@@ -20,6 +20,7 @@ from ..models.fabric import Fabric
 from ..models.network import Network
 from ..models.place import place
 from ..models.quantize import quantize
+from ..models.text import counted
 from .dataset import Piece
 from .jobs import HERE, Workers
 from .measure import accuracies, golden_run
@@ -41,6 +42,15 @@ class Space:
     update_lanes: Sequence[int] = (1, 2, 4)
     bits: Sequence[int] = (2, 4, 8)
     state_bits: Sequence[int] = (0,)
+
+    def __post_init__(self) -> None:
+        least = {"state_bits": 0}
+        for name, tried in vars(self).items():
+            if wrong := [n for n in tried if n < least.get(name, 1)]:
+                raise AerloomError(f"{name.replace('_', ' ')} to try must be at least {least.get(name, 1)}, not {wrong[0]}")
+        if min(self.update_lanes) > max(self.lanes):
+            raise AerloomError(f"a core of {counted(max(self.lanes), 'lane')} cannot update "
+                               f"{min(self.update_lanes)} neurons per clock")
 
     def chips(self) -> Iterator[tuple[int, int, int]]:
         """Cores, lanes and update lanes that go together."""

@@ -11,7 +11,7 @@ import typer
 
 from ...models import fabrics
 from ...models.errors import AerloomError
-from ...models.files import write_whole
+from ...models.files import folder, write_whole
 from ...models.text import counted
 from ..dataset import pieces
 from ..explore import Point, Space, build, choose, front, networks, points
@@ -63,6 +63,7 @@ def explore(
     space = Space(numbers("--lanes", lanes), numbers("--cores", cores), numbers("--update-lanes", update_lanes),
                   numbers("--bits", bits), numbers("--state-bits", state_bits))
     exact, workers = get_network(network), Workers(jobs, scheduler)
+    folder(output)
     values, labels = get_samples(exact, data, images, samples)
     data_in_pieces = pieces(values, labels)
     with bars() as shown:
@@ -86,7 +87,6 @@ def explore(
         write_whole(output / "explore.json", json.dumps(out, indent=1).encode())
         return out
 
-    output.mkdir(parents=True, exist_ok=True)
     result = answer(best)
     if builds:
         current = list(best)
