@@ -26,7 +26,7 @@ from .jobs import HERE, Workers
 from .measure import accuracies, golden_run
 from .tools import tools
 
-__all__ = ["Point", "Space", "build", "choose", "front", "networks", "points"]
+__all__ = ["Point", "Space", "build", "choose", "front", "networks", "ordered", "points"]
 
 TRACED = 20  #: samples whose spikes tell how long an inference takes
 NEAR = 0.005  #: accuracy that may be given up for a smaller or faster chip
@@ -148,17 +148,23 @@ def front(found: Sequence[Point]) -> list[Point]:
 def choose(best: Sequence[Point], by: str = "balance") -> Point:
     """One point of a front: the best by ``accuracy``, ``latency`` or ``lut``, or by ``balance``: of those that are nearly
     the most accurate the one whose latency times LUTs is least."""
-    orders: dict[str, Callable[[Point], Any]] = {
-        "accuracy": lambda p: (-p.accuracy, p.latency),
-        "latency": lambda p: (p.latency, -p.accuracy),
-        "lut": lambda p: (p.lut, -p.accuracy),
-        "balance": lambda p: (p.accuracy < best[0].accuracy - NEAR, p.latency * p.lut),
+    order = ordered(by)
+    if not best:
+        raise AerloomError("no chip fits the board")
+    return min(best, key=lambda p: order(p, best[0].accuracy))
+
+
+def ordered(by: str) -> Callable[[Point, float], Any]:
+    """What is least for the point to choose, where so much accuracy can be had; :class:`AerloomError` for another name."""
+    orders: dict[str, Callable[[Point, float], Any]] = {
+        "accuracy": lambda p, most: (-p.accuracy, p.latency),
+        "latency": lambda p, most: (p.latency, -p.accuracy),
+        "lut": lambda p, most: (p.lut, -p.accuracy),
+        "balance": lambda p, most: (p.accuracy < most - NEAR, p.latency * p.lut),
     }
     if by not in orders:
         raise AerloomError(f"a point is chosen by {', '.join(orders)}, not by {by!r}")
-    if not best:
-        raise AerloomError("no chip fits the board")
-    return min(best, key=orders[by])
+    return orders[by]
 
 
 def build(best: Sequence[Point], board: str, folder: Path, workers: Workers = HERE,

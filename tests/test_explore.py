@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from aerloom import AerloomError, Fabric, place
 from aerloom.host import explore, picture
 from aerloom.host.cli import app
+from aerloom.host.cli import explore as command
 from aerloom.host.dataset import pieces
 from aerloom.host.explore import Point, Space, choose, front
 from aerloom.host.jobs import Workers
@@ -138,6 +139,14 @@ def test_one_sentence(arguments: list[str], says: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["explore", "digits", "--images", "20", "-o", str(tmp_path / "out"), *arguments])
     assert isinstance(result.exception, AerloomError) and says in str(result.exception)
     assert not result.stdout and not (tmp_path / "out/fabric.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--choose", "price"], ["--board", "abacus"]])
+def test_what_there_is_not_is_said_before_anything_is_measured(arguments: list[str], tmp_path: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "points", lambda *_: pytest.fail("measured"))
+    result = CliRunner().invoke(app, ["explore", "digits", "-o", str(tmp_path / "out"), *arguments])
+    assert isinstance(result.exception, AerloomError) and not (tmp_path / "out").exists()
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:

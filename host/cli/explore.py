@@ -14,8 +14,9 @@ from ...models.errors import AerloomError
 from ...models.files import folder, write_whole
 from ...models.text import counted
 from ..dataset import pieces
-from ..explore import Point, Space, build, choose, front, networks, points
+from ..explore import Point, Space, build, choose, front, networks, ordered, points
 from ..jobs import Workers
+from ..tools import tools
 from .common import (
     AsJson,
     Data,
@@ -63,6 +64,7 @@ def explore(
     space = Space(numbers("--lanes", lanes), numbers("--cores", cores), numbers("--update-lanes", update_lanes),
                   numbers("--bits", bits), numbers("--state-bits", state_bits))
     exact, workers = get_network(network), Workers(jobs, scheduler)
+    ordered(choice), tools("boards").find(board)  # raise where there is no such thing, before anything is measured
     folder(output)
     values, labels = get_samples(exact, data, images, samples)
     data_in_pieces = pieces(values, labels)
