@@ -51,6 +51,6 @@ def test_axes_of_a_floorplan_fit_their_numbers(tmp_path: Path, monkeypatch: pyte
     figures = []
     monkeypatch.setattr(picture, "_save", lambda figure, path: figures.append(figure))
     placement = place(quantize(zoo("digits"), 8).network, Fabric.preset("small"))
-    picture.floorplan(tmp_path / "a.png", placement, loads(placement))
+    picture.floorplan(tmp_path / "a.png", placement, loads(placement, None))
     words = figures[0].axes[0].xaxis
     assert [words.get_major_formatter()(at) for at in words.get_majorticklocs()][1] == "4,000"
