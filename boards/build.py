@@ -20,6 +20,7 @@ from ..hdl.board import fingerprint
 from ..models.contents import EMPTY, Contents
 from ..models.errors import AerloomError, AerloomWarning
 from ..models.fabric import Fabric
+from ..models.files import folder
 from . import clocks, report, tools
 from .board import Board
 from .estimate import estimate
@@ -153,7 +154,7 @@ def _attempt(job: Job, setting: clocks.Setting, work: Path, told: Told) -> Repor
 
 def _keep_logs(work: Path, out: Path, message: str) -> str:
     """The message, with the logs where it says they are: in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
+    folder(out)
     for log in work.glob("*.log"):
         shutil.copy(log, out)
     shutil.rmtree(work, ignore_errors=True)
@@ -161,7 +162,7 @@ def _keep_logs(work: Path, out: Path, message: str) -> str:
 
 
 def _deliver(made: Path, out: Path) -> Report:
-    out.mkdir(parents=True, exist_ok=True)
+    folder(out)
     for path in made.iterdir():
         if path.suffix != ".ys":
             shutil.copy(path, out)
@@ -173,7 +174,7 @@ def _project(job: Job, out: Path, clock: float | None, told: Told) -> Report:
     told("elaborate")
     board, guess = job.board, estimate(job.fabric, job.board.family)
     setting = clocks.fastest(board, clock or guess.fmax, job.baud)
-    out.mkdir(parents=True, exist_ok=True)
+    folder(out)
     for name, text in prepare(job, setting).items():
         (out / name).write_bytes(text)
     made = Report(board=board.name, device=board.device, fabric=dataclasses.asdict(job.fabric), clock=setting.frequency,

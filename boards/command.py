@@ -19,7 +19,7 @@ from .flash import command as flash_command
 from .flash import flash
 from .tailor import bare as bare_fabric
 
-__all__ = ["BOARDS", "bare", "build", "fit", "flash_board", "listing"]
+__all__ = ["BOARDS", "bare", "build", "find", "fit", "flash_board", "listing"]
 
 
 def listing() -> list[dict[str, Any]]:

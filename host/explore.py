@@ -20,12 +20,13 @@ from ..models.fabric import Fabric
 from ..models.network import Network
 from ..models.place import place
 from ..models.quantize import quantize
+from ..models.text import counted
 from .dataset import Piece
 from .jobs import HERE, Workers
 from .measure import accuracies, golden_run
 from .tools import tools
 
-__all__ = ["Point", "Space", "build", "choose", "front", "networks", "points"]
+__all__ = ["Point", "Space", "build", "choose", "front", "networks", "ordered", "points"]
 
 TRACED = 20  #: samples whose spikes tell how long an inference takes
 NEAR = 0.005  #: accuracy that may be given up for a smaller or faster chip
@@ -41,6 +42,15 @@ class Space:
     update_lanes: Sequence[int] = (1, 2, 4)
     bits: Sequence[int] = (2, 4, 8)
     state_bits: Sequence[int] = (0,)
+
+    def __post_init__(self) -> None:
+        least = {"state_bits": 0}
+        for name, tried in vars(self).items():
+            if wrong := [n for n in tried if n < least.get(name, 1)]:
+                raise AerloomError(f"{name.replace('_', ' ')} to try must be at least {least.get(name, 1)}, not {wrong[0]}")
+        if min(self.update_lanes) > max(self.lanes):
+            raise AerloomError(f"a core of {counted(max(self.lanes), 'lane')} cannot update "
+                               f"{min(self.update_lanes)} neurons per clock")
 
     def chips(self) -> Iterator[tuple[int, int, int]]:
         """Cores, lanes and update lanes that go together."""
@@ -138,17 +148,23 @@ def front(found: Sequence[Point]) -> list[Point]:
 def choose(best: Sequence[Point], by: str = "balance") -> Point:
     """One point of a front: the best by ``accuracy``, ``latency`` or ``lut``, or by ``balance``: of those that are nearly
     the most accurate the one whose latency times LUTs is least."""
-    orders: dict[str, Callable[[Point], Any]] = {
-        "accuracy": lambda p: (-p.accuracy, p.latency),
-        "latency": lambda p: (p.latency, -p.accuracy),
-        "lut": lambda p: (p.lut, -p.accuracy),
-        "balance": lambda p: (p.accuracy < best[0].accuracy - NEAR, p.latency * p.lut),
+    order = ordered(by)
+    if not best:
+        raise AerloomError("no chip fits the board")
+    return min(best, key=lambda p: order(p, best[0].accuracy))
+
+
+def ordered(by: str) -> Callable[[Point, float], Any]:
+    """What is least for the point to choose, where so much accuracy can be had; :class:`AerloomError` for another name."""
+    orders: dict[str, Callable[[Point, float], Any]] = {
+        "accuracy": lambda p, most: (-p.accuracy, p.latency),
+        "latency": lambda p, most: (p.latency, -p.accuracy),
+        "lut": lambda p, most: (p.lut, -p.accuracy),
+        "balance": lambda p, most: (p.accuracy < most - NEAR, p.latency * p.lut),
     }
     if by not in orders:
         raise AerloomError(f"a point is chosen by {', '.join(orders)}, not by {by!r}")
-    if not best:
-        raise AerloomError("no chip fits the board")
-    return min(best, key=orders[by])
+    return orders[by]
 
 
 def build(best: Sequence[Point], board: str, folder: Path, workers: Workers = HERE,

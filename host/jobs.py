@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Workers:
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
             raise AerloomError(f"jobs must be at least 1, not {self.jobs}")
+        if self.scheduler is not None and not re.fullmatch(r"\w+://.+:\d+", self.scheduler):
+            raise AerloomError(f"a scheduler has an address as tcp://host:port, not {self.scheduler!r}")
         if self.jobs is not None and self.scheduler is not None:
             raise AerloomError("jobs are processes of this computer; a scheduler's workers are as many as there are")
 

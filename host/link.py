@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..models.fabric import PACKET, Fabric, Kind
-
-Words = NDArray[np.uint32]
+from ..models.packets import Words
 
 #: Kinds of packets that the host counts on: every STEP of a watched population, one VALUE for each it asked for.
 REPLIES = (Kind.STEP, Kind.VALUE)

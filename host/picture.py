@@ -135,6 +135,8 @@ def curves(
 
 def floorplan(path: str | os.PathLike[str], placement: Placement, cores: Sequence[Load], title: str = "") -> None:
     """Draw what each core holds of its memories, and how many clock cycles of a step go where."""
+    from matplotlib.ticker import MaxNLocator
+
     fabric = placement.fabric
     figure = _figure(12, 1.9 + 0.42 * len(cores))
     panels: Any = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1, 1.3))
@@ -165,6 +167,8 @@ def floorplan(path: str | os.PathLike[str], placement: Placement, cores: Sequenc
     panels[0].set_yticks(at, [f"core {n}" for n in at])
     panels[0].set_ylim(at[-1] + 0.6, at[0] - 0.6)
     for axis in panels:
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.xaxis.set_major_formatter("{x:,.0f}")
         _plain(axis)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 8), frameon=False, fontsize=9)

@@ -17,9 +17,9 @@ import numpy as np
 from ..models.errors import AerloomError
 from ..models.fabric import CHIP, CHUNK, PRESETS, Fabric, Kind, Space
 from ..models.frame import FLAG, FORMAT
-from ..models.place import address, packet
+from ..models.packets import Words, address, packet
 from ..models.port import End, ahead
-from .link import KIND_SHIFT, REPLIES, Words
+from .link import KIND_SHIFT, REPLIES
 
 STRANGE = 3  # frames of other sessions in a row, before they are no leftovers any more
 KINDS = np.isin(np.arange(8), REPLIES)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError
 
-__all__ = ["read_arrays", "reading", "write_arrays", "write_whole"]
+__all__ = ["folder", "read_arrays", "reading", "write_arrays", "write_whole"]
 
 NPY = b"\x93NUMPY"  # how an array begins
 STARTS = (NPY, b"PK\x03\x04", b"PK\x05\x06")  # an array, an archive, an archive of nothing
@@ -77,13 +77,22 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]
     write_whole(path, buffer.getvalue())
 
 
+def folder(path: str | os.PathLike[str]) -> Path:
+    """The folder ``path``, made where it is not there; :class:`AerloomError` where it cannot be made."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise AerloomError(f"{path}: cannot be made a folder: {e.strerror or e}") from None
+    return Path(path)
+
+
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader finds all of it, or what was there before.
 
     Raises :class:`AerloomError` where it cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.parent / f".{path.name}.{os.getpid()}"
     try:
         part.write_bytes(data)
         part.replace(path)

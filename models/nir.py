@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import AerloomError
+from .files import reading
 from .graph import Graph, Node
 
 LARGEST = 1 << 31  #: bytes of an array that is still read
@@ -23,6 +24,10 @@ IGNORED = ("type", "name", "nodes", "edges", "metadata", "input_shape", "output_
 def read(path: str | os.PathLike[str]) -> Graph:
     """The graph in a NIR file; raises :class:`AerloomError` for a file that is not one, or is damaged."""
     h5py = hdf5()
+    with reading(path), open(path, "rb"):
+        is_hdf5 = h5py.is_hdf5(path)
+    if not is_hdf5:
+        raise AerloomError(f"{path}: not a NIR file, or damaged: it does not begin as HDF5 does")
     try:
         with h5py.File(path, "r") as file:
             if "node" not in file:
@@ -30,8 +35,6 @@ def read(path: str | os.PathLike[str]) -> Graph:
             return from_dict(_contents(file["node"], h5py), str(path))
     except AerloomError as e:
         raise AerloomError(f"{path}: {e}") from None
-    except FileNotFoundError:
-        raise AerloomError(f"{path}: there is no such file") from None
     except Exception as e:  # h5py raises whatever the damage leads to
         raise AerloomError(f"{path}: not a NIR file, or damaged ({type(e).__name__}: {e})") from None
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .draft import Draft
 from .errors import AerloomError
+from .files import reading
 from .graph import HINTS, Graph
 
 Array = NDArray[Any]
@@ -40,15 +41,12 @@ def read(path: str | os.PathLike[str]) -> Graph:
         from onnx import numpy_helper
     except ImportError:
         raise AerloomError("reading this file needs onnx: pip install 'aerloom[onnx]'") from None
-    try:
-        size = Path(path).stat().st_size
-        if size > LARGEST:
+    with reading(path):
+        if (size := Path(path).stat().st_size) > LARGEST:
             raise AerloomError(f"{path}: {size / 2**30:.1f} GiB; an ONNX file has at most 2")
-        model = onnx.load_model_from_string(Path(path).read_bytes())
-    except AerloomError:
-        raise
-    except FileNotFoundError:
-        raise AerloomError(f"{path}: there is no such file") from None
+        raw = Path(path).read_bytes()
+    try:
+        model = onnx.load_model_from_string(raw)
     except Exception as e:  # protobuf raises whatever the damage leads to
         raise AerloomError(f"{path}: not an ONNX file, or damaged ({type(e).__name__})") from None
     if not model.graph.node or not model.graph.output:

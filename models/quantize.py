@@ -82,6 +82,8 @@ def quantize(
     """
     if not 2 <= bits <= 16:
         raise AerloomError(f"weights can have 2 … 16 bits, not {bits}")
+    if state_bits is not None and not 2 <= state_bits <= 32:
+        raise AerloomError(f"states can have 2 … 32 bits, not {state_bits}")
     if network.is_integer:
         raise AerloomError("the network is quantised already; start from the floating-point one")
     if calibration is None:

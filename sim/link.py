@@ -11,9 +11,10 @@ import numpy as np
 
 from ..hdl.chip import Chip
 from ..hdl.joined import Joined
-from ..host.link import KIND_SHIFT, REPLIES, Words
+from ..host.link import KIND_SHIFT, REPLIES
 from ..models.contents import EMPTY, Contents
 from ..models.fabric import Fabric
+from ..models.packets import Words
 from .engine import Engine, open_engine
 
 

@@ -41,6 +41,7 @@ def test_quantize_then_fit_then_run(tmp_path: Path) -> None:
     assert report["bits"] == 4 and report["accuracy"]["golden"] > 0.9 and "input → hidden" in report["weights"]
     fits = json.loads(aerloom("fit", file, "--json").stdout)
     assert fits["medium"]["fits"] and not fits["tiny"]["fits"] and "weight_words" in fits["tiny"]["why"]
+    assert "It fits on" not in fits["tiny"]["why"] and f"{file.stem}.npz in 4 bits" in aerloom("fit", file).stdout
     plan = json.loads(aerloom("fit", file, "--floorplan", tmp_path / "floor.png", "--json").stdout)["small"]
     assert plan["cores"][0]["bottleneck"] == "input → hidden" and (tmp_path / "floor.png").exists()
     np.save(spikes, np.random.default_rng(0).integers(0, 2, (3, 10, 64)))
@@ -190,6 +191,8 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     np.save(files["pickle.npy"], np.array([{}], object), allow_pickle=True)  # to be refused
     np.savez(files["names.npz"], spikes=np.ones((2, 5, 64), np.uint8), labels=np.array(["a", "b"]))
     np.save(files["wide.npy"], np.zeros((1, 5, 65)))
+    np.savez(tmp_path / "classes.npz", spikes=np.ones((2, 5, 64), np.uint8), labels=np.array([50, -1]))
+    np.savez(tmp_path / "values.npz", values=np.ones((2, 64), np.float32))
     with np.load(whole) as archive:
         arrays = dict(archive)
     arrays["projections.0.weights"] = np.full((64, 64), np.nan, np.float32)
@@ -216,7 +219,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["run", "whole.npz", "wide.npy", "-o", "out.npz"], "spikes must have the shape"),
     (["run", "whole.npz", "wide.npy"], "Missing option"),
     (["quantize", "whole.npz", "-o", "out.npz"], "quantised already"),
-    (["import", "spikes.npy", "-o", "out.npz"], "spikes.npy: not a NIR file, or damaged"),
+    (["import", "spikes.npy", "-o", "out.npz"], "spikes.npy: not a NIR file, or damaged: it does not"),
     (["import", "whole.npz", "-o", "out.npz", "--semantics", "sinabs"], "says itself how its neurons run"),
     (["import", "spikes.npy", "-o", "out.npz", "--semantics", "brian"], "no semantics is called 'brian'"),
     (["import", "spikes.npy", "-o", "out.npz", "--set", "dt"], "must be FIELD=VALUE"),
@@ -231,6 +234,17 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["fit", "digits", "--cores", "0"], "Invalid value for '--cores'"),
     (["flash", "none", "--board", "ulx3s-85f"], "none: there is no such file or folder"),
     (["quantize", "digits", "--images", "20", "-o", "whole.npz/out.npz"], "cannot be written"),
+    (["quantize", "digits", "--images", "20", "-o", "."], ".: cannot be written"),
+    (["quantize", "digits", "--state-bits", "-1"], "states can have 2 … 32 bits, not -1"),
+    (["quantize", "digits", "--state-bits", "99"], "states can have 2 … 32 bits, not 99"),
+    (["quantize", "digits", "--scheduler", "here"], "a scheduler has an address as tcp://host:port, not 'here'"),
+    (["quantize", "mnist", "--data", "whole.npz"], "t10k-images-idx3-ubyte.gz: cannot be read: Not a directory"),
+    (["report", "digits", "--samples", "classes.npz"], "labels must be classes 0 … 9, as the network has, not -1 … 50"),
+    (["fit", "digit"], "digit: there is no such file, and no such network in the zoo: digits, mnist"),
+    (["check", "whole.npz"], "whole.npz: not a NIR file, or damaged: it does not begin as HDF5 does"),
+    (["check", "."], ".: cannot be read: Is a directory"),
+    (["convert", ".", "--samples", "values.npz", "-o", "out.npz"], ".: cannot be read: Is a directory"),
+    (["build", "digits", "--board", "arty-a7-35", "-o", "whole.npz"], "whole.npz: cannot be made a folder: File exists"),
 ])
 def test_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:
     broken(tmp_path)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from aerloom import AerloomError, Fabric, place
 from aerloom.host import explore, picture
 from aerloom.host.cli import app
+from aerloom.host.cli import explore as command
 from aerloom.host.dataset import pieces
 from aerloom.host.explore import Point, Space, choose, front
 from aerloom.host.jobs import Workers
@@ -130,9 +131,25 @@ def test_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments, says", [
     (["--lanes", "4,x"], "--lanes must be numbers"), (["--board", "abacus"], "abacus"), (["--lanes", "3"], "power of two"),
+    (["--lanes", "0,4"], "lanes to try must be at least 1, not 0"), (["--state-bits", "-1"], "state bits to try must be"),
+    (["--lanes", "2", "--update-lanes", "4"], "a core of 2 lanes cannot update 4 neurons"),
     (["--choose", "price", "--lanes", "4", "--cores", "1"], "a point is chosen by"), (["--jobs", "0"], "jobs must be"),
 ])
 def test_one_sentence(arguments: list[str], says: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["explore", "digits", "--images", "20", "-o", str(tmp_path / "out"), *arguments])
     assert isinstance(result.exception, AerloomError) and says in str(result.exception)
     assert not result.stdout and not (tmp_path / "out/fabric.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--choose", "price"], ["--board", "abacus"]])
+def test_what_there_is_not_is_said_before_anything_is_measured(arguments: list[str], tmp_path: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "points", lambda *_: pytest.fail("measured"))
+    result = CliRunner().invoke(app, ["explore", "digits", "-o", str(tmp_path / "out"), *arguments])
+    assert isinstance(result.exception, AerloomError) and not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("kept")
+    result = CliRunner().invoke(app, ["explore", "digits", "--images", "20", "-o", str(tmp_path / "out")])
+    assert isinstance(result.exception, AerloomError) and "cannot be made a folder: File exists" in str(result.exception)

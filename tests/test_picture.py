@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aerloom import Fabric, Input, Network, Population, Projection
+from aerloom import Fabric, Input, Network, Population, Projection, place, quantize, zoo
 from aerloom.host import picture
 from aerloom.host.explore import Point
+from aerloom.models.floor import loads
 
 
 def test_no_point_of_a_sweep_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +45,12 @@ def test_axes_of_chips_have_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         shown = [axis.get_major_formatter()(at) for at in axis.get_majorticklocs() if first <= at <= last]
         assert len(set(shown)) == len(shown) >= 3, shown
     assert 97.5 < right.get_ylim()[1] < 98
+
+
+def test_axes_of_a_floorplan_fit_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(picture, "_save", lambda figure, path: figures.append(figure))
+    placement = place(quantize(zoo("digits"), 8).network, Fabric.preset("small"))
+    picture.floorplan(tmp_path / "a.png", placement, loads(placement, None))
+    words = figures[0].axes[0].xaxis
+    assert [words.get_major_formatter()(at) for at in words.get_majorticklocs()][1] == "4,000"

@@ -38,6 +38,7 @@ SampleFile = Annotated[Path | None, typer.Option(
 FabricName = Annotated[str, typer.Option("--fabric", help=f"Size of the chip: {', '.join(PRESETS)}, or a JSON file.")]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores to spread the network over; all of the Fabric's by default.")]
 Engine = Annotated[str, typer.Option(help="Simulator: compiled (fast), amaranth, cocotb or icarus.")]
+Target = Annotated[str, typer.Option(help="Where: golden, sim, virtual, or the serial port of a board, as /dev/ttyUSB0.")]
 Images = Annotated[int, typer.Option(min=1, help="Number of test samples.")]
 Jobs = Annotated[int | None, typer.Option(help="Processes; as many as this computer has cores by default.")]
 Scheduler = Annotated[str | None, typer.Option(
@@ -45,7 +46,7 @@ Scheduler = Annotated[str | None, typer.Option(
 ImageLimit = Annotated[int | None, typer.Option("--images", min=1, help="Measure on at most so many samples.")]
 SemanticsName = Annotated[str | None, typer.Option(
     help="Framework whose rules the neurons follow: snntorch, norse, spikingjelly, sinabs, rockpool, lava, nengo, spyx, or "
-    "nir: the text of the specification.")]
+    "nir: the text of the specification, which is the default.")]
 Changes = Annotated[list[str] | None, typer.Option(
     "--set", metavar="FIELD=VALUE", help="Change one field of the semantics: dt, decay, gain, reset, reset_delay, compare, "
     "max_spikes, spike_delay, bias_delay, v_reset, v0, min_v, rounding. May be given several times.")]
@@ -67,7 +68,11 @@ def progress(title: str, total: int) -> Iterator[Any]:
 
 def get_network(name: str) -> Network:
     """A file, or a network of the zoo."""
-    return zoo.load(name) if name in zoo.NAMES and not Path(name).is_file() else load(name)
+    if Path(name).exists() or name not in zoo.NAMES:
+        if not Path(name).exists() and not Path(name).suffix:
+            raise AerloomError(f"{name}: there is no such file, and no such network in the zoo: {', '.join(zoo.NAMES)}")
+        return load(name)
+    return zoo.load(name)
 
 
 def get_integer(network: Network, bits: int, per_population: bool = False) -> Network:
@@ -87,6 +92,10 @@ def get_samples(network: Network, data: Path | None, count: int | None, file: Pa
                                f"{samples.shape} and {labels.shape} of {labels.dtype}")
         if len(samples) != len(labels):
             raise AerloomError(f"{file}: {counted(len(samples), 'sample')}, but {counted(len(labels), 'label')}")
+        classes = network.population[network.outputs[0]].size
+        if labels.min() < 0 or labels.max() >= classes:
+            raise AerloomError(f"{file}: labels must be classes 0 … {classes - 1}, as the network has, not "
+                               f"{labels.min()} … {labels.max()}")
         return samples[:count], labels[:count]
     values, labels = zoo.samples(network, data)
     return values[:count], labels[:count]

@@ -11,11 +11,12 @@ import typer
 
 from ...models import fabrics
 from ...models.errors import AerloomError
-from ...models.files import write_whole
+from ...models.files import folder, write_whole
 from ...models.text import counted
 from ..dataset import pieces
-from ..explore import Point, Space, build, choose, front, networks, points
+from ..explore import Point, Space, build, choose, front, networks, ordered, points
 from ..jobs import Workers
+from ..tools import tools
 from .common import (
     AsJson,
     Data,
@@ -63,6 +64,8 @@ def explore(
     space = Space(numbers("--lanes", lanes), numbers("--cores", cores), numbers("--update-lanes", update_lanes),
                   numbers("--bits", bits), numbers("--state-bits", state_bits))
     exact, workers = get_network(network), Workers(jobs, scheduler)
+    ordered(choice), tools("boards").find(board)  # raise where there is no such thing, before anything is measured
+    folder(output)
     values, labels = get_samples(exact, data, images, samples)
     data_in_pieces = pieces(values, labels)
     with bars() as shown:
@@ -86,7 +89,6 @@ def explore(
         write_whole(output / "explore.json", json.dumps(out, indent=1).encode())
         return out
 
-    output.mkdir(parents=True, exist_ok=True)
     result = answer(best)
     if builds:
         current = list(best)

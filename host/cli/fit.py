@@ -55,7 +55,7 @@ def fit(
     """Show on which chips and boards a network fits, what it takes of them, and what is missing where it does not."""
     exact = get_network(network)
     integer = get_integer(exact, bits)
-    title = f"{network} in {bits} bits"
+    title = f"{network} in {integer.meta.get('weight_bits', bits)} bits"
     if board is not None:
         if floorplan is not None or cores is not None or len(fabric or ()) > 1:
             raise AerloomError("--board takes at most one --fabric, and neither --floorplan nor --cores")
@@ -83,13 +83,17 @@ def _fabrics(title: str, integer: Network, names: list[str], cores: int | None) 
     for name in names:
         preset = named(name)
         try:
-            answer[name] = {"fits": True, **_usage(place(integer, preset, cores))}
-            use = answer[name]
-            taken = f"{max(use['weight_words']):,} of {preset.weight_words:,}", f"{max(use['rows'])} of {preset.rows}"
-            rows.add_row(name, str(preset.lanes), str(preset.cores), *taken, "yes")
+            placement = Placement(integer, preset, cores)
+            why = "; ".join(map(str, placement.problems))
         except AerloomError as e:
-            answer[name] = {"fits": False, "why": str(e)}
-            rows.add_row(name, str(preset.lanes), str(preset.cores), "–", "–", f"no: {e}")
+            why = str(e)
+        if why:
+            answer[name] = {"fits": False, "why": why}
+            rows.add_row(name, str(preset.lanes), str(preset.cores), "–", "–", f"no: {why}")
+            continue
+        answer[name] = use = {"fits": True, **_usage(placement)}
+        taken = f"{max(use['weight_words']):,} of {preset.weight_words:,}", f"{max(use['rows'])} of {preset.rows}"
+        rows.add_row(name, str(preset.lanes), str(preset.cores), *taken, "yes")
     return answer, [rows]
 
 

@@ -72,7 +72,7 @@ def read_idx(folder: str | os.PathLike[str], name: str) -> NDArray[np.uint8]:
         except FileNotFoundError:
             continue
         except (OSError, EOFError, zlib.error) as e:
-            raise AerloomError(f"{path}: cannot be read: {e}") from None
+            raise AerloomError(f"{path}: cannot be read: {getattr(e, 'strerror', None) or e}") from None
         if len(raw) < 4 or raw[:3] != b"\0\0\x08" or not raw[3] or len(raw) < 4 + 4 * raw[3]:
             raise AerloomError(f"{path}: not an IDX file of bytes")
         shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4).astype(np.int64)
