@@ -8,6 +8,7 @@ from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Kind, Space
 from .lookup import INDEXING, arrival, indexing
 from .shapes import WRITES, layout
+from .stream import Buffer
 from .table import Table
 
 __all__ = ["Locate", "visit"]
@@ -18,7 +19,7 @@ def visit(fabric: Fabric) -> data.StructLayout:
 
     The first is sums ``row`` and weights ``weights``; from row to row it is ``stride`` weights, from window to window
     ``row_x`` sums and ``weights_x`` weights, from line to line ``row_y`` and ``weights_y``. A window has ``fanout``
-    weights. ``known``: the source has such a neuron; ``hits``: it reaches something; ``one_row``, ``one_column`` and
+    weights. ``known``: the source has such a neuron; ``hits``: and it reaches something; ``one_row``, ``one_column`` and
     ``one_line``: there is no other. Without places there is one window.
     """
     p, arrives = layout(fabric.projection_record), arrival(fabric)
@@ -85,8 +86,10 @@ class Locate(wiring.Component):
         rest = data.StructLayout({
             name: shape for name, shape in layout(record).members.items() if name not in indexing(fabric).members
         })
+        m.submodules.entry = entry = Buffer(i.shape())  # what is ready here must not wait for all that is ready behind
+        wiring.connect(m, wiring.flipped(self.i), entry.i)
         moves, goes_on, takes = Signal(), Signal(), Signal()  # behind the memories; another row of a spike; before them
-        m.d.comb += [moves.eq(~self.o.valid | self.o.ready), takes.eq(moves & ~goes_on), self.i.ready.eq(takes)]
+        m.d.comb += [moves.eq(~self.o.valid | self.o.ready), takes.eq(moves & ~goes_on), entry.o.ready.eq(takes)]
 
         def stage(name: str, when, valid, before, *kept: str, **made):
             """Registers of a stage: whether there is anything, and what is ``kept`` of the one before or ``made``."""
@@ -103,10 +106,9 @@ class Locate(wiring.Component):
             return (Const(1, 1) << bits) - 1
 
         # e: as it comes from its memory; f: the index without its channel; g: its fields
-        head = ("kind", "slot", "first")
-        came = {name: getattr(i.projection, name) for name in indexing(fabric).members} | {
-            name: getattr(i, name) for name in (*head, "index", "number")}
-        there, e = stage("e", takes, self.i.valid, came, *came)
+        head, there, came = ("kind", "slot", "first"), entry.o.valid, entry.o.payload
+        e = {name: getattr(came.projection, name) for name in indexing(fabric).members} | {
+            name: getattr(came, name) for name in (*head, "index", "number")}
         g = e | {"known": e["index"] < e["sources"]}
         head = (*head, "index", "known")
         if axes:
@@ -149,7 +151,7 @@ class Locate(wiring.Component):
         if not axes:
             fields = {name: r[name] for name in ("kind", "slot", "first", "known")} | {
                 name: getattr(p, name) for name in (*steps, "rows", "fanout")
-            } | {"weights": p.weights + r["index"], "hits": p.rows != 0, "one_row": p.rows == 1}
+            } | {"weights": p.weights + r["index"], "hits": r["known"] & (p.rows != 0), "one_row": p.rows == 1}
             return self._register(m, moves, there, fields)
         says = {}
         for name, table in axes.items():
@@ -165,6 +167,7 @@ class Locate(wiring.Component):
         there, s = stage("s", moves, there, r, "kind", "slot", "first", "known", **given, **says)
 
         # o: their sum
+        known = s["known"] & s["y_known"] & s["x_known"] & s["c_known"]
         fields = {name: s[name] for name in ("kind", "slot", "first", *steps)} | {
             name: sum((s[f"{axis}_{name}"] for axis in axes), s[name]) for name in ("row", "weights")
         } | {
@@ -172,11 +175,11 @@ class Locate(wiring.Component):
             "columns": s["x_count"],
             "lines": s["y_count"],
             "fanout": s["c_fanout"],
-            "known": s["known"] & s["y_known"] & s["x_known"] & s["c_known"],
+            "known": known,
             "one_row": s["c_count"] == 1,
             "one_column": s["x_count"] == 1,
             "one_line": s["y_count"] == 1,
-            "hits": (s["y_count"] != 0) & (s["x_count"] != 0) & (s["c_count"] != 0),
+            "hits": known & (s["y_count"] != 0) & (s["x_count"] != 0) & (s["c_count"] != 0),
         }
         return self._register(m, moves, there, fields)
 

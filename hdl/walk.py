@@ -151,7 +151,7 @@ class Walk(wiring.Component):
             with m.Default():  # SPIKE
                 late = Signal()
                 m.d.comb += late.eq(v.late & self.fresh.bit_select(v.slot, 1))
-                m.d.comb += visiting.eq(v.known & v.hits & ~late)
+                m.d.comb += visiting.eq(v.hits & ~late)
                 with m.If(~visiting):
                     m.d.comb += self.i.ready.eq(1)
                 with m.If(~walks):
@@ -198,9 +198,10 @@ class Walk(wiring.Component):
         state = Signal.like(update.state)
         place, parameter = Signal.like(update.place), Signal.like(update.parameter)
         last = Signal()
-        m.d.comb += [sweeping.eq(neurons != 0), last.eq(neurons <= fabric.update_lanes)]
+        m.d.comb += last.eq(neurons <= fabric.update_lanes)
         with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [
+                sweeping.eq(1),
                 waits.eq(self.pause + self.pace - 1),
                 job.eq(self.sweeps.payload),
                 neurons.eq(self.sweeps.payload.neurons),
@@ -227,7 +228,8 @@ class Walk(wiring.Component):
             m.d.sync += [
                 waits.eq(Mux(last, 0, self.pace - 1)),
                 state.eq(state + 1),
-                neurons.eq(Mux(last, 0, neurons - fabric.update_lanes)),
+                sweeping.eq(~last),
+                neurons.eq(neurons - fabric.update_lanes),
                 place.eq(place + 1),
                 parameter.eq(parameter + job.each),
             ]

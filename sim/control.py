@@ -296,13 +296,18 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     cleared = s.clearing[c] == 1
     walks = walk(c, p, s, visit)
     moves = not visit or walks & 1
-    happens = cleared or s.flying[c] != 0 or (moves and (s.filled[c] or s.found[c]))
+    arrived, full = s.arrived[c], s.spare[c] != 0
+    came = 0 if full else visit_of(c, p, s)
+    happens = cleared or s.flying[c] != 0 or came != 0 or (moves and (s.filled[c] or arrived))
+    if moves or not arrived:
+        s.arrived[c], s.spare[c] = s.spare[c] if full else came, 0
+    elif came:
+        s.spare[c] = came
     if moves:
-        came = visit_of(c, p, s)
-        s.visits[c, s.head[c]] = came
-        s.filled[c] += (1 if came else 0) - (1 if visit else 0)
+        s.visits[c, s.head[c]] = arrived
+        s.filled[c] += (1 if arrived else 0) - (1 if visit else 0)
         s.head[c] = s.head[c] + 1 if s.head[c] + 1 < s.visits.shape[1] else 0
-    happens |= lookup(c, p, b, s, moves)
+    happens |= lookup(c, p, b, s, not full)
 
     # steps
     state = s.state[c]

@@ -66,7 +66,7 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
     """All registers as a reset leaves them."""
     cores, slots, routers = len(plan.entry), plan.sizes[0], len(plan.ports)
     shapes = {name: (cores, slots) for name in ("idle", "ready", "fresh", "taken", "tokens", "credits", "step")}
-    shapes |= {"visits": (cores, plan.sizes[7]), "under_way": (cores, plan.sizes[3] + 1)}
+    shapes |= {"visits": (cores, plan.sizes[7] - 1), "under_way": (cores, plan.sizes[3] + 1)}
     shapes["waiting"] = (cores, plan.sizes[6])
     start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
     core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)

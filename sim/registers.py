@@ -77,7 +77,9 @@ class Cores(NamedTuple):
     found: Ints
     found_slot: Ints
     found_at: Ints
-    visits: Ints  # Locate, a ring, and how many are in it
+    arrived: Ints  # Locate's entry: visits, 0 if there is none
+    spare: Ints
+    visits: Ints  # and behind it, a ring, and how many are in it
     head: Ints
     filled: Ints
     clearing: Ints  # Walk

@@ -40,6 +40,7 @@ def random_visit(r, fabric, kind=None, dense=False, **fields):
         "hits": int(r.random() < 0.9),
         "first": r.randrange(2),
     } | fields
+    visit["hits"] &= visit["known"]
     return visit | {f"one_{name}": int(visit[f"{name}s"] == 1) for name in ("row", "column", "line")}
 
 
