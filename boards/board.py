@@ -49,6 +49,7 @@ class Family:
     block_cost: int = 128  #: as Yosys weighs a block against small memories made of look-up tables (4 for 16×4 bits)
     lutram: bool = True
     spare_blocks: bool = False  #: blocks of RAM are for wide tables too; its Yosys commands see to that
+    large: tuple[int, int] = (0, 0)  #: bits and words of the memories that weights go to; (0, 0): they go to blocks of RAM
     cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: names in nextpnr's report, by resource
 
     def __hash__(self) -> int:

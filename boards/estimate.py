@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..hdl.lookup import indexing
+from ..hdl.lookup import indexing, rest
 from ..hdl.neurons import fetched
 from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Space, route_record
 from .board import Family, Resources
@@ -22,7 +22,7 @@ __all__ = ["POINTS", "Estimate", "Memory", "errors", "estimate", "memories"]
 POINTS = Path(__file__).parent / "calibration.json"  # python -m aerloom.boards.calibrate writes it
 UNKNOWN = 0.5  # the error where nothing is known
 LINK_DEPTH = 256  # words that the port keeps each way
-MULTIPLIERS = {"ecp5": 4, "gowin": 4, "ice40up": 4, "ice40hx": 0, "xc7": 4}  # for each neuron that is updated in a clock
+WITHOUT_MULTIPLIERS = ("ice40hx",)
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,18 @@ class Memory:
     bits: int
     words: int
     block: bool = False  #: asked for as blocks of RAM, however small
+    loaded: bool = False  #: what it holds at first does not matter
     wide: bool = False  #: with many bits and few words: the same, where the family has blocks to spare
+
+    def large(self, family: Family) -> int:
+        """Large memories that one of them takes, where the family has such."""
+        bits, words = family.large
+        return -(-self.bits // bits) * -(-self.words // words) if bits and self.loaded else 0
 
     def blocks(self, family: Family) -> int:
         """Blocks of RAM that one of them takes; 0 where it is smaller when made of look-up tables or flip-flops."""
+        if self.large(family):
+            return 0
         blocks = min(-(-self.bits // bits) * -(-self.words // words) for bits, words in family.shapes)
         if self.block or (self.wide and family.spare_blocks):
             return blocks
@@ -69,7 +77,7 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     f, cores, slices = fabric, fabric.cores, fabric.cores * fabric.weight_chunks
     groups = f.rows * f.groups
     in_slice = min(f.lanes, CHUNK // f.weight_bits)
-    yield Memory("weights", slices, in_slice * f.weight_bits, f.weight_words)
+    yield Memory("weights", slices, in_slice * f.weight_bits, f.weight_words, loaded=True)
     yield Memory("sums", slices, in_slice * f.sum_bits, f.rows, block=True)
     for _, bits in fetched(f):
         yield Memory("parameters", cores * f.update_lanes, len(bits), f.parameter_rows)
@@ -77,9 +85,8 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
     for name, record, words in (("keys", f.key_record, f.keys), ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, CHUNK * record.chunks, words)
-    first = indexing(f).size
-    yield Memory("projections", cores, first, f.projections, wide=True)
-    yield Memory("projections", cores, f.projection_record.width - first // CHUNK * CHUNK, f.projections, wide=True)
+    yield Memory("projections", cores, indexing(f).size, f.projections, wide=True)
+    yield Memory("projections", cores, f.projection_record.width - CHUNK * rest(f), f.projections, wide=True)
     yield Memory("populations", cores, f.population_record.width, f.populations, wide=True)
     yield Memory("steps", cores, CHUNK, f.populations)
     yield Memory("counters", cores, COUNTER_BITS, len(CORE_COUNTERS))
@@ -102,14 +109,15 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
     """LUTs, flip-flops and ns of a clock cycle, in proportion: of what each part was found to take on an ECP5."""
     f = fabric
     adder, membrane = f.sum_bits, f.state_bits
-    small = [(m, m.count) for m in memories(f) if not m.blocks(family)]
+    small = [(m, m.count) for m in memories(f) if not m.blocks(family) and not m.large(family)]
     ports = sum(router.ports for router in f.tree())
     lut = (1600.0 + 590 * bool(f.pixels) + 270 * bool(f.classes) + 220 * ports
-           + f.cores * (1800 + 7 * f.projection_record.width + 50 * f.populations
+           + f.cores * (1800 - 250 * (not f.places) + 7 * f.projection_record.width + 50 * f.populations
                         + f.lanes * (2 * adder + 28) + f.update_lanes * (48 * membrane + 160)))
     ff = (820.0 + 285 * bool(f.pixels) + 85 * bool(f.classes) + 113 * ports
           + f.cores * (770 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
-                       + f.lanes * 2 * adder + f.update_lanes * (150 * membrane + 300)))
+                       + f.lanes * 2 * adder
+                       + f.update_lanes * (150 * membrane + 300 if f.pipelined else 30 * membrane + 300)))
     for memory, count in small:
         if family.lutram:
             lut += 6 * memory.tables * count
@@ -149,7 +157,9 @@ def predict(fabric: Fabric, family: Family, known: Sequence[dict[str, Any]]) -> 
     used = Resources(
         lut=round(size[0] * by[0]), ff=round(size[1] * by[1]),
         bram=sum(m.blocks(family) * m.count for m in memories(fabric)),
-        dsp=fabric.cores * fabric.update_lanes * MULTIPLIERS[family.name],
+        dsp=0 if family.name in WITHOUT_MULTIPLIERS else
+        fabric.cores * fabric.update_lanes * (2 if fabric.spike_bits == 1 else 4),
+        spram=sum(m.large(family) * m.count for m in memories(fabric)),
     )
     return used, 1e9 / (size[2] * by[2])
 

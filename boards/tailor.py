@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
@@ -28,7 +29,7 @@ def grown(network: Network, fabric: Fabric) -> tuple[Fabric, Placement]:
         needs: dict[str, int] = {}
         for problem in placement.problems:
             needs[problem.size] = max(needs.get(problem.size, 0), problem.need)
-        sizes = {n: v if n in EXACT else 1 << (v - 1).bit_length() for n, v in needs.items()}
+        sizes: dict[str, Any] = {n: v if n in EXACT else 1 << (v - 1).bit_length() for n, v in needs.items()}
         try:
             fabric = replace(fabric, name=f"{fabric.name.removesuffix('+')}+", **sizes)
         except AerloomError:  # more than any Fabric can have
@@ -49,10 +50,11 @@ def tailored(network: Network, fabric: Fabric) -> Iterator[tuple[Fabric, Placeme
                        update_lanes=min(lanes, fabric.update_lanes))
         if (lanes, narrow) != (fabric.lanes, fabric.weight_bits):
             yield grown(network, lean)
-    yield bare(network, f"{fabric.name}-bare", lanes=lean.lanes, weight_bits=narrow)
+    yield bare(network, f"{fabric.name}-bare", lanes=lean.lanes, weight_bits=narrow, pipelined=fabric.pipelined)
 
 
 def bare(network: Network, name: str, **sizes: int) -> tuple[Fabric, Placement]:
     """A Fabric of these sizes with nothing that the network does not need."""
-    fabric, placement = grown(network, Fabric(name, **dict.fromkeys(SHRINKABLE, 1) | {"keys": 2, "places": 0} | sizes))
+    least: dict[str, Any] = dict.fromkeys(SHRINKABLE, 1) | {"keys": 2, "places": 0} | sizes
+    fabric, placement = grown(network, Fabric(name, **least))
     return replace(fabric, name=name), placement

@@ -55,8 +55,8 @@ class Core(wiring.Component):
         m.submodules.loader = loader = Loader(
             self.node,
             {space: fabric.chunks(space) for space in (
-                Space.KEYS, Space.PROJECTIONS, Space.POPULATIONS, Space.SOURCES, *(space for space, _, _ in fabric.axes), Space.WEIGHTS, Space.PARAMETERS,
-                Space.STATE, Space.COUNTERS)},
+                Space.KEYS, Space.PROJECTIONS, Space.POPULATIONS, Space.SOURCES, *(space for space, _, _ in fabric.axes),
+                Space.WEIGHTS, Space.PARAMETERS, Space.STATE, Space.COUNTERS)},
         )
         m.submodules.lookup = lookup = Lookup(fabric, stored)
         m.submodules.locate = locate = Locate(fabric, stored)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Kind, Space
-from .lookup import INDEXING, arrival, indexing
+from .lookup import arrival, indexing, rest
 from .shapes import WRITES, layout
 from .stream import Buffer
 from .table import Table
@@ -77,15 +77,11 @@ class Locate(wiring.Component):
             wiring.connect(m, wiring.flipped(self.write), table.write)
             tables.append(table)
         axes = dict(zip("yxc", tables, strict=bool(tables)))
-        record, at = fabric.projection_record, indexing(fabric).size
-        first = at // CHUNK
+        record, known, first = fabric.projection_record, indexing(fabric), rest(fabric)
         m.submodules.projections = projections = Table(
             Space.PROJECTIONS, record.width - CHUNK * first, fabric.projections, first, self.stored, wide=True
         )
         wiring.connect(m, wiring.flipped(self.write), projections.write)
-        rest = data.StructLayout({
-            name: shape for name, shape in layout(record).members.items() if name not in indexing(fabric).members
-        })
         m.submodules.entry = entry = Buffer(i.shape())  # what is ready here must not wait for all that is ready behind
         wiring.connect(m, wiring.flipped(self.i), entry.i)
         moves, goes_on, takes = Signal(), Signal(), Signal()  # behind the memories; another row of a spike; before them
@@ -107,7 +103,7 @@ class Locate(wiring.Component):
 
         # e: as it comes from its memory; f: the index without its channel; g: its fields
         head, there, came = ("kind", "slot", "first"), entry.o.valid, entry.o.payload
-        e = {name: getattr(came.projection, name) for name in indexing(fabric).members} | {
+        e = {name: getattr(came.projection, name) for name in known.members} | {
             name: getattr(came, name) for name in (*head, "index", "number")}
         g = e | {"known": e["index"] < e["sources"]}
         head = (*head, "index", "known")
@@ -144,7 +140,7 @@ class Locate(wiring.Component):
         there, r = stage(
             "r", moves, there, t, *head, rest=projections.data, **{name: Value.cast(axes[name].data) for name in axes}
         )
-        p = rest(r["rest"][at - CHUNK * first :])
+        p = layout(record.without(known.members))(r["rest"][known.size - CHUNK * first :])
 
         # s: what they say; without tables the index alone counts
         steps = ("late", "stride", "row", "weights")

@@ -5,11 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models.contents import NOTHING, Stored
-from ..models.fabric import PACKET, Fabric, Kind, Space
+from ..models.fabric import CHUNK, PACKET, Fabric, Kind, Space
 from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
 from .table import Table
 
-__all__ = ["INDEXING", "Lookup", "arrival", "indexing"]
+__all__ = ["INDEXING", "Lookup", "arrival", "indexing", "rest"]
 
 #: The first fields of a row of PROJECTIONS: how the index of a spike is taken apart
 INDEXING = ("slot", "tabled", "sources", "channel_bits", "column_bits", "y", "x", "c")
@@ -19,6 +19,11 @@ def indexing(fabric: Fabric) -> data.StructLayout:
     """These fields; the rest is read by :class:`aerloom.hdl.locate.Locate`, when the index is known."""
     row = layout(fabric.projection_record)
     return data.StructLayout({name: row[name].shape for name in INDEXING if name in row.members})
+
+
+def rest(fabric: Fabric) -> int:
+    """The chunk of a row of PROJECTIONS with which Locate's part begins."""
+    return indexing(fabric).size // CHUNK
 
 
 def arrival(fabric: Fabric) -> data.StructLayout:

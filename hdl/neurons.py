@@ -136,7 +136,8 @@ class Neurons(wiring.Component):
                 table.write.payload.eq(self.write.payload),
                 table.address.eq(address[stage]),
             ]
-            waits = given(f"waits_{lane}_{stage}", table.data, stage - 1)  # a register at least, as it may be the block's own
+            # where it waits, for a register at least, as the first can be that of a block of RAM itself
+            waits = given(f"waits_{lane}_{stage}", table.data, stage - 1)
             word += [waits[needed[n]][n - bits.start] for n in bits]
         return Cat(word)
 

@@ -216,7 +216,8 @@ class Synapses(wiring.Component):
         # the group that is swept
         sweeps = at(0, "sweeps", self.i.valid & i.sweep, resets=True)
         most = None if fabric.pipelined else 0  # an update that stays needs no registers
-        update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in i.update.shape().members}
+        fields = i.update.shape().members
+        update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in fields}
         m.d.sync += self.o.valid.eq(sweeps[4])
         m.d.comb += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
         group = update_now["state"][4][: exact_log2(fabric.groups)]

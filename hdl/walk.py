@@ -59,9 +59,9 @@ def operation(fabric: Fabric) -> data.StructLayout:
 
 
 class Loop:
-    """One of the loops of a walk: ``count`` rounds, each ``by_row`` sums and ``by_weights`` weights further than the one before.
+    """One of the loops of a walk: ``count`` rounds, each ``by_row`` sums and ``by_weights`` weights further than the last.
 
-    Of a round there is how many are ``left``, this one included, whether it is the ``last``, and the ``row`` and ``weights``
+    Of a round there is how many are ``left``, with this one, whether it is the ``last``, and the ``row`` and ``weights``
     that it begins with. ``now`` each is what the visit says (``first``) while that is new, and what was kept (``later``)
     after that. ``one``: the first round is the last.
     """
@@ -237,7 +237,7 @@ class Walk(wiring.Component):
             self._planes(m, sweeping & (waits == 0), job, place, parameter)
 
     def _planes(self, m, moves, job, place, parameter):
-        """From position to position, where those that are neighbours in a row of neurons have other numbers than the next."""
+        """The numbers and parameters of neurons at the next position, which do not simply follow."""
         channels, columns = Signal.like(job.channels), Signal.like(job.columns)  # left of this position, of this line
         with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [channels.eq(self.sweeps.payload.channels), columns.eq(self.sweeps.payload.columns)]

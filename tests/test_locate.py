@@ -154,7 +154,7 @@ def test_cycles_of_a_spike_are_positions_times_rows(engine):
         arrivals = [arrival(int(code.index(*map(np.array, (y, x, c)))), own) for c, y, x in spikes]
         before = simulation.cycles
         talk(simulation, {"i": arrivals}, {"o": sum(due)})
-        assert simulation.cycles - before <= sum(max(1, n) for n in due) + Locate.latency
+        assert simulation.cycles - before <= sum(max(1, n) for n in due) + Locate.latency(FABRIC)
 
 
 def sparse_way(r, sources, targets, density):
@@ -204,4 +204,4 @@ def test_a_pruned_spike_takes_a_clock_for_each_row_that_has_weights(engine):
         spikes = r.integers(0, 30, 200)
         before = simulation.cycles
         talk(simulation, {"i": [arrival(n, own) for n in spikes.tolist()]}, {"o": int(blocks[spikes].sum())})
-        assert simulation.cycles - before <= blocks[spikes].sum() + Locate.latency
+        assert simulation.cycles - before <= blocks[spikes].sum() + Locate.latency(FABRIC)
