@@ -168,6 +168,13 @@ def test_netlist_of_a_real_networks_chip(gates: Callable[..., Device]) -> None:
         check(device, digits, spikes(digits))
 
 
+def test_netlist_of_the_smallest_boards_chip(gates: Callable[..., Device]) -> None:
+    """Without places, its neurons one after the other, its weights in a large memory with one port."""
+    board, digits = find("icebreaker"), quantize(zoo("digits"), 4, state_bits=10).network
+    with gates(board, board.fabric) as device:
+        check(device, digits, spikes(digits))
+
+
 def test_netlist_of_a_baked_chip(gates: Callable[..., Device]) -> None:
     """What a bitstream says the memories begin with is the network."""
     network = dense(2)
