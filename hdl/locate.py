@@ -77,7 +77,7 @@ class Locate(wiring.Component):
             wiring.connect(m, wiring.flipped(self.write), table.write)
             tables.append(table)
         axes = dict(zip("yxc", tables, strict=bool(tables)))
-        record, known, first = fabric.projection_record, indexing(fabric), rest(fabric)
+        record, parts, first = fabric.projection_record, indexing(fabric), rest(fabric)
         m.submodules.projections = projections = Table(
             Space.PROJECTIONS, record.width - CHUNK * first, fabric.projections, first, self.stored, wide=True
         )
@@ -103,7 +103,7 @@ class Locate(wiring.Component):
 
         # e: as it comes from its memory; f: the index without its channel; g: its fields
         head, there, came = ("kind", "slot", "first"), entry.o.valid, entry.o.payload
-        e = {name: getattr(came.projection, name) for name in known.members} | {
+        e = {name: getattr(came.projection, name) for name in parts.members} | {
             name: getattr(came, name) for name in (*head, "index", "number")}
         g = e | {"known": e["index"] < e["sources"]}
         head = (*head, "index", "known")
@@ -140,7 +140,7 @@ class Locate(wiring.Component):
         there, r = stage(
             "r", moves, there, t, *head, rest=projections.data, **{name: Value.cast(axes[name].data) for name in axes}
         )
-        p = layout(record.without(known.members))(r["rest"][known.size - CHUNK * first :])
+        p = layout(record.without(parts.members))(r["rest"][parts.size - CHUNK * first :])
 
         # s: what they say; without tables the index alone counts
         steps = ("late", "stride", "row", "weights")
