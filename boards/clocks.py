@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal
+from amaranth.lib import io
 
 from ..models.errors import AerloomError
 from .board import Board
@@ -56,11 +57,10 @@ def settings(board: Board) -> Iterator[Setting]:
         case _:
             for divisor in range(2, 17):
                 yield Setting(reference / divisor, (divisor,))
-            if board.family.name == "ice40hx":  # the pin that the UP5K's PLL needs is that of these boards' oscillator
-                for feedback in range(1, 129):
-                    for out in range(1, 7):
-                        if 533e6 <= reference * feedback <= 1066e6 and 16e6 <= reference * feedback / 2**out <= 275e6:
-                            yield Setting(reference * feedback / 2**out, (1, feedback, out))
+            for feedback in range(1, 129):
+                for out in range(1, 7):
+                    if 533e6 <= reference * feedback <= 1066e6 and 16e6 <= reference * feedback / 2**out <= 275e6:
+                        yield Setting(reference * feedback / 2**out, (1, feedback, out))
 
 
 def fastest(board: Board, most: float, baud: float | None = None) -> Setting:
@@ -87,7 +87,8 @@ def pll(board: Board, setting: Setting) -> Pll | None:
         return None
     if len(setting.divisors) == 1:
         return _Divider(board.clock, setting)
-    kinds: dict[str, Callable[[float, Setting], _Pll]] = {"ecp5": _Ecp5, "gowin": _Gowin, "xc7": _Xc7, "ice40hx": _Ice40}
+    kinds: dict[str, Callable[[float, Setting], _Pll]] = {"ecp5": _Ecp5, "gowin": _Gowin, "xc7": _Xc7, "ice40hx": _Ice40,
+                                                           "ice40up": _Ice40Pad}
     return kinds[board.family.name](board.clock, setting)
 
 
@@ -98,13 +99,17 @@ class _Pll(ABC):
         assert setting.divisors is not None
         self.reference, self.frequency, self.divisors = reference, setting.frequency, setting.divisors
 
+    def __call__(self, m: Module, pin: Any, clock: Any) -> Any:
+        m.submodules.clock = buffer = io.Buffer("i", pin)
+        return self.make(m, buffer.i, clock)
+
     @abstractmethod
-    def __call__(self, m: Module, source: Any, clock: Any) -> Any:
+    def make(self, m: Module, source: Any, clock: Any) -> Any:
         """Make ``clock`` from the clock ``source``; the signal that says that it is steady."""
 
 
 class _Ecp5(_Pll):
-    def __call__(self, m: Module, source: Any, clock: Any) -> Any:
+    def make(self, m: Module, source: Any, clock: Any) -> Any:
         refer, feedback, out = self.divisors
         made, steady = Signal(name="pll_clock"), Signal(name="pll_steady")
         m.d.comb += clock.eq(made)
@@ -125,7 +130,7 @@ class _Ecp5(_Pll):
 
 
 class _Gowin(_Pll):
-    def __call__(self, m: Module, source: Any, clock: Any) -> Any:
+    def make(self, m: Module, source: Any, clock: Any) -> Any:
         refer, feedback, out = self.divisors
         steady = Signal(name="pll_steady")
         m.submodules.pll = Instance(
@@ -139,20 +144,31 @@ class _Gowin(_Pll):
 
 
 class _Ice40(_Pll):
-    def __call__(self, m: Module, source: Any, clock: Any) -> Any:
+    kind, source = "SB_PLL40_CORE", "REFERENCECLK"
+
+    def make(self, m: Module, source: Any, clock: Any) -> Any:
         refer, feedback, out = self.divisors
         steady = Signal(name="pll_steady")
         m.submodules.pll = Instance(
-            "SB_PLL40_CORE",
+            self.kind,
             p_FEEDBACK_PATH="SIMPLE", p_DIVR=Const(refer - 1, 4), p_DIVF=Const(feedback - 1, 7), p_DIVQ=Const(out, 3),
             p_FILTER_RANGE=Const(1, 3),  # for a reference of 10 … 17 MHz
-            i_REFERENCECLK=source, i_RESETB=Const(1), i_BYPASS=Const(0), o_PLLOUTGLOBAL=clock, o_LOCK=steady,
+            i_RESETB=Const(1), i_BYPASS=Const(0), o_PLLOUTGLOBAL=clock, o_LOCK=steady, **{f"i_{self.source}": source},
         )
         return steady
 
 
+class _Ice40Pad(_Ice40):
+    """The UP5K's only PLL sits at the pin of these boards' oscillator, and nothing else can be there."""
+
+    kind, source = "SB_PLL40_PAD", "PACKAGEPIN"
+
+    def __call__(self, m: Module, pin: Any, clock: Any) -> Any:
+        return self.make(m, pin.io, clock)
+
+
 class _Xc7(_Pll):
-    def __call__(self, m: Module, source: Any, clock: Any) -> Any:
+    def make(self, m: Module, source: Any, clock: Any) -> Any:
         refer, feedback, out = self.divisors
         made, steady, loop = Signal(name="pll_clock"), Signal(name="pll_steady"), Signal(name="pll_loop")
         m.submodules.pll = Instance(
@@ -168,7 +184,7 @@ class _Xc7(_Pll):
 class _Divider(_Pll):
     """A counter: the chip's clock is high for half of its cycles, rounded down."""
 
-    def __call__(self, m: Module, source: Any, clock: Any) -> Any:
+    def make(self, m: Module, source: Any, clock: Any) -> Any:
         (divisor,) = self.divisors
         m.domains.oscillator = ClockDomain(reset_less=True)
         count, made = Signal(range(divisor)), Signal(name="divided_clock")

@@ -13,9 +13,9 @@ from ..models.fabric import Fabric
 
 __all__ = ["Top", "divisor"]
 
-#: Makes a faster clock: takes the module, the board's clock and the clock to drive, and returns a signal that is high
-#: while the new clock is steady.
-Pll = Callable[[Module, Signal, Signal], Signal]
+#: Makes a faster clock: takes the module, the pin of the board's clock and the clock to drive, and returns a signal that is
+#: high while the new clock is steady.
+Pll = Callable[[Module, Any, Signal], Signal]
 
 
 def divisor(clock: float, baud: float) -> int:
@@ -56,12 +56,12 @@ class Top(Elaboratable):
         m.submodules.board = board = self.board
         m.domains.sync = ClockDomain()
         pin = platform.request(platform.default_clk, dir="-")
-        m.submodules.clock = buffer = io.Buffer("i", pin)
         if self.pll is None:
+            m.submodules.clock = buffer = io.Buffer("i", pin)
             steady = Signal(init=0)
             m.d.comb += [ClockSignal("sync").eq(buffer.i), steady.eq(1)]
         else:
-            steady = self.pll(m, buffer.i, ClockSignal("sync"))
+            steady = self.pll(m, pin, ClockSignal("sync"))
         m.submodules.reset = ResetSynchronizer(~steady, domain="sync")
         uart = platform.request("uart", 0, dir="-")  # its wires for flow control, where it has any, are left alone
         m.submodules.rx = rx = io.Buffer("i", uart.rx)

@@ -29,7 +29,7 @@ def built(board: Board, setting: clocks.Setting) -> dict[str, str]:
     """The same of the PLL that is built."""
     m, make = Module(), clocks.pll(board, setting)
     assert make is not None
-    make(m, Signal(name="source"), Signal(name="clock"))
+    make.make(m, Signal(name="source"), Signal(name="clock"))
     instance = next(s for s, _ in m._named_submodules.values())
     return {name: f"{value.value:0{len(value)}b}" if isinstance(value, Const) else str(value)
             for name, value in {**instance.parameters, **instance.attrs}.items()}
