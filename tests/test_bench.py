@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import bench.__main__ as command
-from bench import moved
+from bench import boards, moved
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,3 +67,9 @@ def test_what_cannot_be_run() -> None:
                             (["early"], "early: this bench needs the MNIST files: --data DIR")):
         done = run(*arguments)
         assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_rows_of_the_table_of_boards_have_an_order() -> None:
+    rows = [{"network": network, "board": board} for network in ("mnist", "digits", "mine.npz")
+            for board in ("ulx3s-85f", "icebreaker", "orangecrab-25f")]
+    assert sorted(rows[::-1], key=boards.place_of) == rows
