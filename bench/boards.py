@@ -62,15 +62,17 @@ def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards:
         known: dict[int, float] = {}
         for board in boards:
             print(f"{name} on {board}", file=sys.stderr)
-            n, found = chosen(exact, variants, board, values)
             row: dict[str, Any] = {"network": name, "board": board}
-            if not found.fits:
-                row["problem"] = "; ".join(found.problems)
-            else:
-                if n not in known:
-                    known[n] = accuracy(variants[n], pieces(values, labels), Workers())
-                row |= {"bits": found.fabric.weight_bits, "accuracy": known[n], "images": len(labels)}
-                row |= on_board(exact, variants[n], found, values[:SIMULATED])
+            for n, network in enumerate(variants):  # the first that fits, and is built
+                found = fit_on(network, board, trace=golden.run(network, spikes_of(exact, values[:SIMULATED])))
+                row |= on_board(exact, network, found, values[:SIMULATED]) if found.fits else {
+                    "problem": "; ".join(found.problems)}
+                if "used" in row:
+                    if n not in known:
+                        known[n] = accuracy(network, pieces(values, labels), Workers())
+                    row |= {"bits": found.fabric.weight_bits, "accuracy": known[n], "images": len(labels)}
+                    row.pop("problem", None)
+                    break
             rows = sorted([*rows, row], key=place_of)
             yield {"rows": rows, "published": PUBLISHED, "table": markdown(rows)}
 
@@ -88,15 +90,6 @@ def place_of(row: dict[str, Any]) -> list[tuple[int, str]]:
             for name, names in ((row["network"], NETWORKS), (row["board"], BOARDS))]
 
 
-def chosen(exact: Network, variants: Sequence[Network], board: str, values: Any) -> tuple[int, Fit]:
-    """The first of the variants of a network that fits on the board, and how; if there is none, the last."""
-    for n, network in enumerate(variants):
-        found = fit_on(network, board, trace=golden.run(network, spikes_of(exact, values[:SIMULATED])))
-        if found.fits or n == len(variants) - 1:
-            return n, found
-    raise AssertionError("there is always one variant")
-
-
 def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[str, Any]:
     """What came of building it, and of simulating the chip."""
     board, spikes = find(found.board), spikes_of(exact, values)
@@ -104,7 +97,8 @@ def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[
         try:
             made = build(board, found.fabric, out, told=lambda step: print(f"  {step}", file=sys.stderr))
         except AerloomError as e:
-            return {"problem": str(e).splitlines()[0]}
+            lines = [line.strip() for line in str(e).splitlines()]
+            return {"problem": next((line for line in lines if "ERROR" in line), lines[0])}
     with aerloom.connect("sim", found.fabric) as device:
         device.load(network, watch=list(network.population))
         run, trace = device.run(spikes), golden.run(network, spikes)

@@ -24,7 +24,7 @@ from gates import Gates
 from netlist import need
 from test_chip import check, dense, planes
 
-from aerloom import Device, Fabric, Network, quantize, zoo
+from aerloom import Device, Fabric, Input, Network, Population, Projection, quantize, zoo
 from aerloom.boards.board import Board
 from aerloom.boards.catalogue import find
 from aerloom.boards.tailor import grown
@@ -170,9 +170,15 @@ def test_netlist_of_a_real_networks_chip(gates: Callable[..., Device]) -> None:
 
 def test_netlist_of_the_smallest_boards_chip(gates: Callable[..., Device]) -> None:
     """Without places, its neurons one after the other, its weights in a large memory with one port."""
-    board, digits = find("icebreaker"), quantize(zoo("digits"), 4, state_bits=10).network
+    board, r = find("icebreaker"), np.random.default_rng(4)
+    a, b, c = (r.integers(-7, 8, shape).astype(np.int8) for shape in ((17, 20), (17, 17), (6, 17)))
+    network = Network(
+        (Input("in", (20,)),),
+        (Population("hidden", (17,), decay_v=3800, threshold=12), Population("out", (6,), threshold=r.integers(9, 20, 6))),
+        (Projection("in", "hidden", a), Projection("hidden", "hidden", b, delay=1), Projection("hidden", "out", c)),
+        state_bits=10)
     with gates(board, board.fabric) as device:
-        check(device, digits, spikes(digits))
+        check(device, network, spikes(network))
 
 
 def test_netlist_of_a_baked_chip(gates: Callable[..., Device]) -> None:

@@ -57,3 +57,17 @@ module MULTIPLIER #(parameter WIDTH = 18) (
   wire signed [WIDTH:0] b = {SIGNEDB & B[WIDTH - 1], B};
   assign P = a * b;
 endmodule
+
+// A large memory of an iCE40UP5K: one port, which reads what was there or writes.
+module SB_SPRAM256KA (
+  input [13:0] ADDRESS, input [15:0] DATAIN, input [3:0] MASKWREN, input WREN, CHIPSELECT, CLOCK, STANDBY, SLEEP, POWEROFF,
+  output reg [15:0] DATAOUT
+);
+  reg [15:0] words [0:16383];
+  integer n;
+  always @(posedge CLOCK) if (CHIPSELECT) begin
+    if (WREN) begin
+      for (n = 0; n < 4; n = n + 1) if (MASKWREN[n]) words[ADDRESS][4 * n +: 4] <= DATAIN[4 * n +: 4];
+    end else DATAOUT <= words[ADDRESS];
+  end
+endmodule
