@@ -98,7 +98,7 @@ def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[
             made = build(board, found.fabric, out, told=lambda step: print(f"  {step}", file=sys.stderr))
         except AerloomError as e:
             lines = [line.strip() for line in str(e).splitlines()]
-            return {"problem": next((line for line in lines if "ERROR" in line), lines[0])}
+            return {"problem": next((line for line in lines if "ERROR" in line), lines[0]).partition(" Its log")[0]}
     with aerloom.connect("sim", found.fabric) as device:
         device.load(network, watch=list(network.population))
         run, trace = device.run(spikes), golden.run(network, spikes)
