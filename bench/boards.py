@@ -25,7 +25,9 @@ from aerloom.host.jobs import Workers
 from aerloom.host.measure import accuracy
 from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError
+from aerloom.models.fabric import Fabric
 from aerloom.models.quantize import quantize
+from aerloom.models.text import percent
 
 NETWORKS = ("mnist", "mnist-conv", "digits")
 BOARDS = ("ulx3s-85f", "ulx3s-25f", "tang-nano-20k", "ice40-hx8k", "icebreaker")
@@ -59,14 +61,19 @@ def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards:
         values, labels = zoo.samples(exact, data)
         values = values.reshape(len(values), *exact.inputs[0].shape)
         variants = [exact] if exact.is_integer else [quantize(exact, w, state_bits=v).network for w, v in WIDTHS]
+        spikes = spikes_of(exact, values[:SIMULATED])
+        traces = [golden.run(network, spikes) for network in variants]
         known: dict[int, float] = {}
         for board in boards:
             print(f"{name} on {board}", file=sys.stderr)
             row: dict[str, Any] = {"network": name, "board": board}
-            for n, network in enumerate(variants):  # the first that fits, and is built
-                found = fit_on(network, board, trace=golden.run(network, spikes_of(exact, values[:SIMULATED])))
-                row |= on_board(exact, network, found, values[:SIMULATED]) if found.fits else {
-                    "problem": "; ".join(found.problems)}
+            tried: list[Fabric] = []
+            for n, (network, trace) in enumerate(zip(variants, traces, strict=True)):  # the first that fits, and is built
+                found = fit_on(network, board, trace=trace)
+                if found.fabric in tried:
+                    continue
+                tried.append(found.fabric)
+                row |= on_board(network, found, spikes, trace) if found.fits else {"problem": "; ".join(found.problems)}
                 if "used" in row:
                     if n not in known:
                         known[n] = accuracy(network, pieces(values, labels), Workers())
@@ -90,9 +97,9 @@ def place_of(row: dict[str, Any]) -> list[tuple[int, str]]:
             for name, names in ((row["network"], NETWORKS), (row["board"], BOARDS))]
 
 
-def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[str, Any]:
+def on_board(network: Network, found: Fit, spikes: Any, trace: golden.Trace) -> dict[str, Any]:
     """What came of building it, and of simulating the chip."""
-    board, spikes = find(found.board), spikes_of(exact, values)
+    board = find(found.board)
     with tempfile.TemporaryDirectory() as out:
         try:
             made = build(board, found.fabric, out, told=lambda step: print(f"  {step}", file=sys.stderr))
@@ -101,12 +108,12 @@ def on_board(exact: Network, network: Network, found: Fit, values: Any) -> dict[
             return {"problem": next((line for line in lines if "ERROR" in line), lines[0]).partition(" Its log")[0]}
     with aerloom.connect("sim", found.fabric) as device:
         device.load(network, watch=list(network.population))
-        run, trace = device.run(spikes), golden.run(network, spikes)
+        run = device.run(spikes)
     mismatches = differing(run.spikes, trace)
     cycles = run.cycles_per_sample
     latency, per_second, bound = speed(cycles, made.clock, found.packets, made.baud)
     return {"device": made.device, "fabric": made.fabric, "used": dataclasses.asdict(made.used), "fmax": made.fmax,
-            "clock": made.clock, "cycles": round(cycles, 1), "mismatches": mismatches, "simulated images": len(values),
+            "clock": made.clock, "cycles": round(cycles, 1), "mismatches": mismatches, "simulated images": len(spikes),
             "microseconds": 1e6 * cycles / made.clock, "latency with the link, s": latency,
             "per second with the link": per_second, "bound": bound, "tools": made.tools}
 
@@ -133,7 +140,3 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             f"{other['network']}, as published", "", percent(other["accuracy"]), f"{other['lut']:,}", "",
             f"{other['bram']}", "", "", "", "", f"{other['microseconds']:,.0f} µs", ""]) + " |")
     return "\n".join([*lines, "", *NOTES]) + "\n"
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f} %"

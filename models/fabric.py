@@ -26,6 +26,7 @@ LONGEST_WORD = 256  # chunks in a word of memory that the loader counts
 #: Fields of PROJECTIONS and POPULATIONS that only convolutions, pools, one-to-one projections and delay lines need
 GEOMETRY = frozenset(("tabled", "channel_bits", "column_bits", "y", "x", "c", "row_y", "weights_y", "row_x", "weights_x",
                       "repeat", "channels", "columns", "gap", "gap_line"))
+MAY_BE_NONE = ("pixels", "classes", "places", "runs", "queue")  # sizes that may be 0: there is no such thing
 SHORTEST_COUNT = 9  # bits of a count of spikes in the answer of a readout
 
 
@@ -62,10 +63,11 @@ class Fabric:
 
     def __post_init__(self) -> None:
         for size in dataclasses.fields(self)[1:]:
-            if size.name == "pipelined":
-                continue
-            least = 0 if size.name in ("pixels", "classes", "places", "runs", "queue") else 1
-            if not isinstance(value := getattr(self, size.name), int) or value < least:
+            value, least = getattr(self, size.name), 0 if size.name in MAY_BE_NONE else 1
+            if isinstance(size.default, bool):
+                if not isinstance(value, bool):
+                    raise AerloomError(f"Fabric {self.name}: {size.name} must be true or false, not {value!r}")
+            elif not isinstance(value, int) or value < least:
                 raise AerloomError(f"Fabric {self.name}: {size.name} must be an integer of at least {least}, not {value!r}")
         if self.runs and not self.places:
             raise AerloomError(f"Fabric {self.name}: runs are rows of a table of places, and there are no places")

@@ -53,33 +53,31 @@ def check(device: Device, network: Network, spikes: dict[str, np.ndarray], cores
     return run
 
 
+def check_any(device: Device, strategy: st.SearchStrategy[Network], examples: int,
+              further: Callable[[Network, dict[str, np.ndarray], Run], None] = lambda network, spikes, run: None) -> None:
+    """:func:`check` so many networks that fit, and ``further`` what it found."""
+    @settings(HOWEVER_LONG, max_examples=examples)
+    @given(data=st.data())
+    def some(data: st.DataObject) -> None:
+        network = data.draw(strategy)
+        assume(not Placement(network, device.fabric).problems)
+        spikes = data.draw(samples(network))
+        further(network, spikes, check(device, network, spikes))
+
+    some()
+
+
 @pytest.mark.parametrize("strategy", [networks, planar])
 @pytest.mark.parametrize("cores, examples", [(1, 150), (2, 30), pytest.param(4, 100, marks=pytest.mark.full)])
 def test_any_network(chips: Callable[..., Device], cores: int, examples: int, strategy: Callable[..., object]) -> None:
     device = roomy(chips, cores)
-
-    @settings(HOWEVER_LONG, max_examples=examples)
-    @given(data=st.data())
-    def some(data: st.DataObject) -> None:
-        network = data.draw(strategy())
-        assume(not Placement(network, device.fabric).problems)
-        check(device, network, data.draw(samples(network)))
-
-    some()
+    check_any(device, strategy(), examples)
 
 
 @pytest.mark.parametrize("simulator", ["amaranth", "cocotb", "icarus"])
 def test_any_network_on_other_engines(chips: Callable[..., Device], simulator: str) -> None:
     device = chips(ROOMY, simulator)
-
-    @settings(HOWEVER_LONG, max_examples=3)
-    @given(data=st.data())
-    def some(data: st.DataObject) -> None:
-        network = data.draw(networks() | planar())
-        assume(not Placement(network, device.fabric).problems)
-        check(device, network, data.draw(samples(network)))
-
-    some()
+    check_any(device, networks() | planar(), 3)
 
 
 @pytest.mark.parametrize("simulator, examples", [("amaranth", 2), ("compiled", 40)])
@@ -87,16 +85,11 @@ def test_any_dense_network_on_a_lean_chip(chips: Callable[..., Device], simulato
     """Without places, and with neurons that are updated one after the other; the cycle model counts its clocks."""
     device = chips(LEAN, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
 
-    @settings(HOWEVER_LONG, max_examples=examples)
-    @given(data=st.data())
-    def some(data: st.DataObject) -> None:
-        network = data.draw(networks())
-        assume(not Placement(network, device.fabric).problems)
-        run = check(device, network, spikes := data.draw(samples(network)))
+    def count(network: Network, spikes: dict[str, np.ndarray], run: Run) -> None:
         trace = golden.run(network, spikes)
         np.testing.assert_array_equal(cycles(device.placement, trace, watch=list(network.population)), run.cycles)
 
-    some()
+    check_any(device, networks(), examples, count)
     window = Window((1, 4, 4), (3, 3))
     planes = Network((Input("in", (1, 4, 4)),), (Population("a", (2, 2, 2), threshold=5),),
                      (Projection("in", "a", np.ones((2, 1, 3, 3), np.int8), 0, window),))
@@ -108,15 +101,7 @@ def test_any_dense_network_on_a_lean_chip(chips: Callable[..., Device], simulato
 def test_any_network_with_runs(chips: Callable[..., Device], simulator: str, examples: int) -> None:
     """Where the chip has room for sparse projections, they are walked over as such."""
     device = chips(SPARSE, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
-
-    @settings(HOWEVER_LONG, max_examples=examples)
-    @given(data=st.data())
-    def some(data: st.DataObject) -> None:
-        network = data.draw(networks())
-        assume(not Placement(network, device.fabric).problems)
-        check(device, network, data.draw(samples(network)))
-
-    some()
+    check_any(device, networks(), examples)
     pruned = dense(1)
     few = [replace(q, weights=q.weights * (np.random.default_rng(n).random(q.weights.shape) < 0.1))
            for n, q in enumerate(pruned.projections)]

@@ -36,7 +36,8 @@ def test_demo(tmp_path: Path) -> None:
 
 
 def test_quantize_then_fit_then_run(tmp_path: Path) -> None:
-    file, spikes, out = tmp_path / "net.npz", tmp_path / "in.npy", tmp_path / "out.npz"
+    file = tmp_path / f"{'long' * 25}.npz"  # so that a title would be folded, were this a terminal
+    spikes, out = tmp_path / "in.npy", tmp_path / "out.npz"
     report = json.loads(aerloom("quantize", "digits", "-o", file, "--bits", 4, "--images", 100, "--json").stdout)
     assert report["bits"] == 4 and report["accuracy"]["golden"] > 0.9 and "input → hidden" in report["weights"]
     fits = json.loads(aerloom("fit", file, "--json").stdout)

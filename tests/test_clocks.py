@@ -46,8 +46,9 @@ def test_ecp5(tmp_path: Path, megahertz: float) -> None:
 
 
 @pytest.mark.parametrize("megahertz", [18, 30, 48, 60])
-def test_ice40(tmp_path: Path, megahertz: int) -> None:
-    board = find("ice40-hx8k")
+@pytest.mark.parametrize("name", ["ice40-hx8k", "icebreaker"])
+def test_ice40(tmp_path: Path, name: str, megahertz: int) -> None:
+    board = find(name)
     theirs = written(tmp_path, "icepll", "-m", "-i", "12", "-o", f"{megahertz}")
     refer, feedback, out = (int(theirs[name], 2) for name in ("DIVR", "DIVF", "DIVQ"))
     setting = clocks.Setting(12e6 / (refer + 1) * (feedback + 1) / 2**out, (refer + 1, feedback + 1, out))

@@ -36,7 +36,7 @@ def pickled(path: Path) -> None:
 
 
 def pickled_inside(path: Path) -> None:
-    np.savez(path, allow_pickle=True, network=np.array([{}], object))
+    np.savez(path, allow_pickle=True, network=np.array([{}], object))  # to be refused
 
 
 def changed(**arrays: object) -> Callable[[Path], None]:

@@ -220,6 +220,7 @@ def test_the_tree_reaches_every_core_once(cores: int) -> None:
     ({"cores": 65}, "cores must be at most 64"),
     ({"weight_bits": 32}, "weight_bits must be at most 16"),
     ({"rows": 1.5}, "rows must be an integer of at least 1, not 1.5"),
+    ({"pipelined": 2}, "pipelined must be true or false, not 2"),
     ({"queue": -1}, "queue must be an integer of at least 0, not -1"),
 ])
 def test_a_fabric_checks_its_sizes(change: dict[str, int], says: str) -> None:

@@ -24,6 +24,7 @@ from ...models.quantize import quantize
 from ...models.text import counted
 
 console = Console(stderr=True)  # stdout is for answers alone, so that --json can be piped
+UNFOLDED = 10_000  # columns where nobody's terminal folds: a row is one line in a file or a pipe
 RESOURCES = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "spram": "SPRAMs", "dsp": "multipliers"}
 
 NetworkName = Annotated[str, typer.Argument(
@@ -129,7 +130,10 @@ def show(answer: dict[str, Any], as_json: bool, *tables: Table) -> None:
         print_json(answer)
     else:
         out = Console()
+        if not out.is_terminal:
+            out.width = UNFOLDED
         for table in tables:
+            table.min_width = min(len(str(table.title)), out.width)  # a title is on one line where there is room
             out.print(table)
 
 
@@ -146,12 +150,8 @@ def print_json(answer: Any) -> None:
 
 
 def table(title: str, *columns: str) -> Table:
-    """A table whose first column is text, the others numbers. Its title is on one line where there is room."""
-    out = Table(title=title, title_justify="left", title_style="bold", min_width=min(len(title), console.width))
+    """A table whose first column is text, the others numbers."""
+    out = Table(title=title, title_justify="left", title_style="bold")
     for n, column in enumerate(columns):
         out.add_column(column, justify="left" if n == 0 else "right")
     return out
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f} %"

@@ -12,7 +12,7 @@ import typer
 from ...models import fabrics
 from ...models.errors import AerloomError
 from ...models.files import folder, write_whole
-from ...models.text import counted
+from ...models.text import counted, percent
 from ..dataset import pieces
 from ..explore import Point, Space, build, choose, front, networks, ordered, points
 from ..jobs import Workers
@@ -30,7 +30,6 @@ from .common import (
     get_network,
     get_samples,
     numbers,
-    percent,
     progress,
     show,
     table,

@@ -21,7 +21,7 @@ from ...models.load import check as check_
 from ...models.load import load
 from ...models.place import place
 from ...models.quantize import quantize
-from ...models.text import counted
+from ...models.text import counted, percent
 from ..dataset import CHUNK, pieces, spikes_of
 from ..jobs import Workers
 from ..measure import accuracies, accuracy, costs, early, latency
@@ -43,7 +43,6 @@ from .common import (
     get_network,
     get_samples,
     numbers,
-    percent,
     print_json,
     progress,
     show,

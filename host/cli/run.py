@@ -11,7 +11,7 @@ import typer
 from ...models import encode, golden
 from ...models.errors import AerloomError
 from ...models.files import read_arrays, write_arrays
-from ...models.text import counted
+from ...models.text import counted, percent
 from ..device import connect
 from .common import (
     AsJson,
@@ -26,7 +26,6 @@ from .common import (
     get_integer,
     get_network,
     get_samples,
-    percent,
     progress,
     show,
     table,

@@ -13,7 +13,7 @@ from ...models.errors import AerloomError
 from ...models.fabrics import named
 from ...models.network import Network
 from ...models.place import place
-from ...models.text import counted
+from ...models.text import counted, percent
 from ..compare import compare_all
 from ..dataset import pieces
 from ..device import connect
@@ -34,7 +34,6 @@ from .common import (
     get_integer,
     get_network,
     get_samples,
-    percent,
     progress,
     show,
     table,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import io
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from ...files import write_whole
-from .snn import DECAYS, STEPS, Rate, SpikingNet, random_affine, train
+from .snn import DECAYS, STEPS, Rate, SpikingNet, prepared, random_affine, train
 
 WHITE = 16  #: the largest value of a pixel
 WIDTHS = (None, 4, 2, 2)  # 2 bits need most practice
@@ -30,14 +29,9 @@ def loss(logits: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Train the zoo's network for scikit-learn's digits.")
-    parser.add_argument("--out", type=Path, default=Path("digits.npz"), help="the test samples go to digits_test.npz")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    if not args.out.parent.is_dir():
-        parser.error(f"there is no folder {args.out.parent}")
-    torch.set_num_threads(1)  # so that sums, and the result, do not depend on the number of cores
-    torch.manual_seed(args.seed)
+    parser = argparse.ArgumentParser(
+        description="Train the zoo's network for scikit-learn's digits; its test samples go to digits_test.npz beside it.")
+    args = prepared(parser, "digits.npz")
 
     digits = load_digits()
     indices = np.arange(len(digits.target))

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from .snn import DECAYS, STEPS, Rate, SpikingNet, train
+from .snn import DECAYS, STEPS, Rate, SpikingNet, prepared, train
 from .teacher import HELD_OUT, augment, distillation, read, train_teacher
 
 
@@ -25,13 +24,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train the zoo's network for MNIST.")
     parser.add_argument("--mnist", required=True, help="folder of train-images-idx3-ubyte.gz and its labels")
-    parser.add_argument("--out", type=Path, default=Path("mnist.npz"))
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    if not args.out.parent.is_dir():
-        parser.error(f"there is no folder {args.out.parent}")
-    torch.set_num_threads(1)  # so that sums, and the result, do not depend on the number of cores
-    torch.manual_seed(args.seed)
+    args = prepared(parser, "mnist.npz")
 
     images, labels = read(args.mnist)
     held_out, held_labels = images[-HELD_OUT:], labels[-HELD_OUT:]
@@ -46,8 +39,7 @@ def main() -> None:
     # coarsen its scale at few bits.
     adam = partial(torch.optim.AdamW, list(net.parameters()), weight_decay=0.3)
     learn(images[:-HELD_OUT], labels[:-HELD_OUT], optimiser=adam(lr=2e-3), widths=(None, 4, 2, 2), epochs=22)
-    for bits in (None, 8, 6, 4, 2):
-        print(f"{bits or 'float'}: validation {net.accuracy(held_out, held_labels, bits):.2%}")
+    net.validate(held_out, held_labels)
     learn(images, labels, optimiser=adam(lr=1e-3), widths=(None, None, 4, 2), epochs=8)
 
     what = "handwritten digits, 28 \N{MULTIPLICATION SIGN} 28 (MNIST)"

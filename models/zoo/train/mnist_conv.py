@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from .snn import Latency, SpikingNet, train
+from .snn import Latency, SpikingNet, prepared, train
 from .teacher import HELD_OUT, augment, distillation, read, train_teacher
 
 STEPS = 8
@@ -28,13 +27,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train the zoo's convolutional network for MNIST.")
     parser.add_argument("--mnist", required=True, help="folder of train-images-idx3-ubyte.gz and its labels")
-    parser.add_argument("--out", type=Path, default=Path("mnist-conv.npz"))
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    if not args.out.parent.is_dir():
-        parser.error(f"there is no folder {args.out.parent}")
-    torch.set_num_threads(1)  # so that sums, and the result, do not depend on the number of cores
-    torch.manual_seed(args.seed)
+    args = prepared(parser, "mnist-conv.npz")
 
     images, labels = read(args.mnist)
     (images, held_out), (labels, held_labels) = (a.split((len(a) - HELD_OUT, HELD_OUT)) for a in (images, labels))
@@ -48,8 +41,7 @@ def main() -> None:
     adam = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.1)
     loss = partial(distillation, teacher)
     train(net, images, labels, augment, loss, adam, widths=WIDTHS, epochs=18, batch=128, rescale=20)
-    for bits in (None, 8, 6, 4, 2):
-        print(f"{bits or 'float'}: validation {net.accuracy(held_out, held_labels, bits):.2%}")
+    net.validate(held_out, held_labels)
 
     what = "handwritten digits, 28 \N{MULTIPLICATION SIGN} 28 (MNIST), convolutional"
     net.to_network(name="mnist-conv", what=what, data="mnist").save(args.out)

@@ -7,9 +7,11 @@ the hardware keeps them at the resolution of the membrane.
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,6 +135,11 @@ class SpikingNet(nn.Module):
         right = sum(int((self(x, [bits]).argmax(dim=1) == y).sum()) for x, y in pairs)
         return right / len(labels)
 
+    def validate(self, images: Tensor, labels: Tensor) -> None:
+        """Print how many of the images that were held out are right, at every width."""
+        for bits in (None, 8, 6, 4, 2):
+            print(f"{bits or 'float'}: validation {self.accuracy(images, labels, bits):.2%}")
+
     def to_network(self, **meta: str) -> Network:
         """The aerloom network, in floating point; ``meta`` is saved beside the encoding."""
         source, shape = "input", self.shape
@@ -184,6 +191,19 @@ def train(
             schedule.step()
             total += value.item()
         print(f"epoch {epoch + 1}/{epochs}  loss {total / batches:.4f}  cpu {time.process_time():.0f} s", flush=True)
+
+
+def prepared(parser: argparse.ArgumentParser, out: str) -> argparse.Namespace:
+    """The arguments of a script, which has ``--out`` and ``--seed`` besides its own; from here on everything follows from
+    the seed."""
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if not args.out.parent.is_dir():
+        parser.error(f"there is no folder {args.out.parent}")
+    torch.set_num_threads(1)  # so that sums, and the result, do not depend on the number of cores
+    torch.manual_seed(args.seed)
+    return args
 
 
 def random_affine(images: Tensor, degrees: float, shift: float, zoom: float) -> Tensor:
