@@ -146,8 +146,8 @@ class Build:
             out.add(node, shape)
             shape = node.shape(shape) or shape
         weights = out.finish()
-        for name, text in (out.notes or {}).items():
-            self._find(name, "folded", text)
+        for name in way:
+            self._find(name, "folded", _folded(self.graph.nodes[name], source, target, out.notes.get(name)))
         return Projection(source, target, weights, out.steps, out.window, out.pool)
 
     def _steps(self, node: Node) -> int:
@@ -217,12 +217,10 @@ class Build:
             late = [Projection(ONE, name, np.array(weights), steps)]
         population = Population(name, shape, **{k: _numpy(v) for k, v in fields.items()})
         projections = late
-        for way, q in folded:
+        for _, q in folded:
             weights = q.weights if np.all(gain == 1) else _times(q.weights, np.broadcast_to(gain, size), q.window, shape)
             delay = q.delay + (self.semantics.spike_delay if name not in self.readouts else 0)
             projections.append(dataclasses.replace(q, weights=_numpy(weights), delay=delay))
-            for n in way:
-                self._find(n, "folded", _folded(self.graph.nodes[n], q.source, name))
         if name in self.targets:
             self._find(name, "taken", taken(population))
             self.notes += neuron.said
@@ -354,13 +352,14 @@ def _times(weights: Array, gain: Array, window: Window | None, shape: Shape) -> 
     return weights * channels[:, None, None, None]
 
 
-def _folded(node: Node, source: str, target: str) -> str:
+def _folded(node: Node, source: str, target: str, note: str | None) -> str:
+    """What becomes of a linear node, where ``note`` does not say it already."""
     way = f"{source} → {target}"
     what = {"SumPool2d": "spikes of a window are summed on the way",
             "AvgPool2d": "spikes of a window are summed, and 1/area goes into the weights of",
             "Flatten": "order of the neurons on the way", "Delay": "delay of", "Identity": "nothing to do on the way"}
     bias = f", its bias into that of {target}" if node.fields.get("bias") is not None else ""
-    return f"{what.get(node.kind, 'weights of')} {way}{bias}"
+    return f"{way}: {note}{bias}" if note else f"{what.get(node.kind, 'weights of')} {way}{bias}"
 
 
 def taken(p: Population) -> str:

@@ -89,7 +89,8 @@ def check_pool(q: Projection) -> None:
         raise AerloomError(f"{q}: pooling windows with dilation {p.dilation} are not possible in hardware")
     if q.window and any(k > s for k, s in zip(p.kernel, p.stride, strict=True)):
         raise AerloomError(f"{q}: pooling windows of {p.kernel} that overlap (stride {p.stride}) before a convolution are "
-                           "not possible in hardware; pool with a stride of at least the kernel's size")
+                           "not possible in hardware; pool with a stride of at least the kernel's size, or leave the "
+                           "padding of the convolution out: importing makes one convolution of both then")
 
 
 # --- convolution

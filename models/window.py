@@ -61,6 +61,41 @@ class Window:
         """Numbers in a window."""
         return math.prod(self.kernel)
 
+    @property
+    def apart(self) -> bool:
+        """Whether no two windows share a number, and none has holes."""
+        return all(k <= s and (d == 1 or k == 1)
+                   for k, s, d in zip(self.kernel, self.stride, self.dilation, strict=True))
+
+    def after(self, first: Window) -> Window | None:
+        """The windows over the planes of ``first`` that hold what these windows, over its sums, hold.
+
+        None where there are none: beyond the edge of the sums there are zeros, and windows of ``first`` out there that hold
+        numbers of the planes all the same could be left out only by windows that know where they are.
+        """
+        y, x = (self._along(first, axis) for axis in (0, 1))
+        if y is None or x is None:
+            return None
+        kernel, stride, before, behind, dilation = zip(y, x, strict=True)
+        return Window(first.shape, kernel, stride, (*before, *behind), dilation)
+
+    def _along(self, first: Window, axis: int) -> tuple[int, int, int, int, int] | None:
+        """Along one axis: kernel, stride, padding before and behind, and dilation of :meth:`after`."""
+        kernel, inner = self.kernel[axis], first.kernel[axis]
+        stride, dilation = self.stride[axis], self.dilation[axis]
+        step, apart = first.stride[axis], first.dilation[axis]
+        before, behind = self.padding[axis], self.padding[axis + 2]
+
+        sums = np.add.outer(np.arange(self.size[axis]) * stride, np.arange(kernel) * dilation) - before
+        beyond = sums[(sums < 0) | (sums >= first.size[axis])]
+        numbers = np.add.outer(beyond * step, np.arange(inner) * apart) - first.padding[axis]
+        if np.any((numbers >= 0) & (numbers < first.shape[1 + axis])):
+            return None
+        reach = (self.reach[axis] - 1) * step + first.reach[axis]
+        common = math.gcd((kernel > 1) * dilation * step, (inner > 1) * apart) or 1
+        return ((reach - 1) // common + 1, stride * step, before * step + first.padding[axis],
+                behind * step + first.padding[axis + 2], common)
+
     def view(self, planes: NDArray[Any]) -> NDArray[Any]:
         """The windows ``(n, channels, size y, size x, kernel y, kernel x)`` of planes ``(n, channels, y, x)``."""
         top, left, bottom, right = self.padding
