@@ -8,10 +8,11 @@ from typing import Any
 
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
+from ..models.image import vision
 from ..models.network import Network
 from ..models.place import Placement, signed_bits
 
-__all__ = ["bare", "grown", "tailored"]
+__all__ = ["bare", "grown", "seeing", "tailored"]
 
 ROUNDS = 8
 LEAST_LANES = 4
@@ -38,6 +39,16 @@ def grown(network: Network, fabric: Fabric) -> tuple[Fabric, Placement]:
     return fabric, placement
 
 
+def seeing(network: Network, fabric: Fabric) -> Fabric:
+    """The Fabric with an encoder for the network's images and a readout for its answers; as it is where no chip makes the
+    spikes of the network's encoding."""
+    sizes: dict[str, Any] = vision(network)
+    try:
+        return replace(fabric, name=f"{fabric.name}-vision", **sizes) if sizes else fabric
+    except AerloomError:  # more than any Fabric can have
+        return fabric
+
+
 def tailored(network: Network, fabric: Fabric) -> Iterator[tuple[Fabric, Placement]]:
     """Fabrics for the network, in the order in which one would want them: the board's own, grown; with weights as narrow
     as the network's; with fewer lanes; and with nothing that this network does not need."""
@@ -50,7 +61,8 @@ def tailored(network: Network, fabric: Fabric) -> Iterator[tuple[Fabric, Placeme
                        update_lanes=min(lanes, fabric.update_lanes))
         if (lanes, narrow) != (fabric.lanes, fabric.weight_bits):
             yield grown(network, lean)
-    yield bare(network, f"{fabric.name}-bare", lanes=lean.lanes, weight_bits=narrow, pipelined=fabric.pipelined)
+    yield bare(network, f"{fabric.name}-bare", lanes=lean.lanes, weight_bits=narrow, pipelined=fabric.pipelined,
+               pixels=fabric.pixels, classes=fabric.classes)
 
 
 def bare(network: Network, name: str, **sizes: int) -> tuple[Fabric, Placement]:

@@ -127,10 +127,25 @@ def images(
                   steps, first_draws(seed, len(planes[0])), latency_ranges(steps) if code == "latency" else None)
 
 
+def own_code(network: Network) -> str | None:
+    """The code that makes of images what the network's own encoding makes of them; None where that is none of a chip's."""
+    encoding = network.meta.get("encoding", {})
+    name = {"lfsr": "rate"}.get(encoding.get("name"), encoding.get("name"))
+    dark = name == "latency" and WHITE * encoding.get("threshold", 0.01) > DARK  # what else the encoding leaves out
+    return name if name in CODES and not dark else None
+
+
+def blank(network: Network, steps: int | None = None) -> Images | None:
+    """A black image in the network's own encoding, of so many steps or of its own; None where no chip makes its spikes."""
+    code, steps = own_code(network), steps or network.meta.get("encoding", {}).get("steps")
+    if code is None or not steps:
+        return None
+    return images(network, {i.name: np.zeros((1, i.size), np.uint8) for i in network.inputs}, steps, code)
+
+
 def code_of(network: Network) -> str:
-    """The code by which the network's own encoding makes spikes of images; "rate" where it is none of a chip's."""
-    name = network.meta.get("encoding", {}).get("name")
-    return name if name in CODES else "rate"
+    """The code by which spikes are made of images where nobody says which: :func:`own_code`, or "rate"."""
+    return own_code(network) or "rate"
 
 
 def first_draws(seed: int, batch: int) -> NDArray[np.uint32]:

@@ -51,6 +51,8 @@ CRC = {"crc_width": 32, "polynomial": 0x04C11DB7, "initial_crc": 0xFFFFFFFF, "re
        "xor_output": 0xFFFFFFFF}  # as `amaranth.lib.crc` describes what zlib.crc32 computes
 CRC_BYTES = 4
 
+BYTES_PER_PACKET = 4 + (HEADER_BYTES + CRC_BYTES + 1) / MOST  # on a busy line, where frames are full; and escapes
+
 
 def _format() -> int:
     def enum(kinds: type[IntEnum]) -> dict[str, int]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .encode import Images
+from .encode import Images, blank
 from .fabric import CHIP, CHUNK, Fabric, Kind, Space, Start, route_record
+from .grid import shapes
 from .network import DECAY_ONE, Network, Population
 from .packets import Words, address, packet, split, store, store_chunks
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "counted", "differs", "encodes", "image", "neuron_values", "parameter_sets", "parameters", "pictures", "routes",
-    "samples", "settings", "start",
+    "samples", "settings", "start", "vision",
 ]
 
 
@@ -87,17 +88,33 @@ def _scan(part: Part, fabric: Fabric) -> int:
 
 def encodes(placement: Placement, images: Images) -> bool:
     """Whether the chip's encoder can send these images."""
-    ranges = 0 if images.ranges is None else images.steps
-    return -(-images.intensities.shape[1] // 2) + ranges <= placement.fabric.pixels // 2
+    return _held(images) <= placement.fabric.pixels
+
+
+def vision(network: Network) -> dict[str, int]:
+    """Sizes of a Fabric that sends images in the network's own encoding, and counts its answers where they can be counted:
+    none where no chip makes the spikes of that encoding."""
+    images = blank(network)
+    if images is None:
+        return {}
+    sizes, output = {"pixels": _held(images)}, network.population[network.outputs[0]]
+    if output.spiking and shapes(network)[output.name] is None:
+        sizes["classes"] = output.size
+    return {name: 1 << (size - 1).bit_length() for name, size in sizes.items()}
+
+
+def _held(images: Images) -> int:
+    """Pixels that the encoder has to hold, each two of them in a word, as a range of a step is."""
+    return 2 * (-(-images.intensities.shape[1] // 2) + (0 if images.ranges is None else images.steps))
 
 
 def counted(placement: Placement, output: str, steps: int) -> Part | None:
     """The part whose spikes the chip's readout has to count, where it can count those of a population in so many steps."""
     parts = [part for part in placement.parts if part.source == output]
-    fabric, most = placement.fabric, steps * placement.network.population[output].max_spikes
-    if len(parts) > 1 or not parts[0].grid.flat or parts[0].size > fabric.classes:
+    fabric, population = placement.fabric, placement.network.population[output]
+    if len(parts) > 1 or not parts[0].grid.flat or parts[0].size > fabric.classes or not population.spiking:
         return None
-    return parts[0] if most <= fabric.answer_record.fields["spikes"].limits[1] else None
+    return parts[0] if steps * population.max_spikes <= fabric.answer_record.fields["spikes"].limits[1] else None
 
 
 def settings(placement: Placement, steps: int, output: Part | None, ranges: NDArray[np.uint8] | None) -> Words:

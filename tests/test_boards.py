@@ -17,9 +17,10 @@ from aerloom.boards import build as builds
 from aerloom.boards import clocks, estimate, flash, report, tools, top
 from aerloom.boards.board import Board, Resources
 from aerloom.boards.catalogue import BOARDS, find
-from aerloom.boards.fit import OVERHEAD, costs, fit_on
-from aerloom.boards.tailor import SHRINKABLE, grown, tailored
-from aerloom.models import golden, zoo
+from aerloom.boards.fit import OVERHEAD, Traffic, costs, fit_on, traffic
+from aerloom.boards.tailor import SHRINKABLE, grown, seeing, tailored
+from aerloom.host.loaded import Loaded
+from aerloom.models import encode, golden, image, zoo
 from aerloom.models.contents import EMPTY, Contents
 from aerloom.models.errors import AerloomError
 from aerloom.models.fabric import Fabric
@@ -197,8 +198,11 @@ def test_fit_of_a_network_that_fits(digits: golden.Network) -> None:
 
 def test_fit_with_measured_spikes(digits: golden.Network) -> None:
     silent = golden.run(digits, np.zeros((1, 25, digits.inputs[0].size), np.uint8))
-    quiet = fit_on(digits, "ulx3s-85f", trace=silent)
-    assert not quiet.assumed and quiet.cycles < fit_on(digits, "ulx3s-85f").cycles
+    board = find("ulx3s-85f")
+    quiet, busy = fit_on(digits, board, board.fabric, silent), fit_on(digits, board, board.fabric)
+    assert not quiet.assumed and quiet.cycles < busy.cycles and quiet.traffic.down < busy.traffic.down
+    with_encoder = fit_on(digits, board, trace=silent)
+    assert with_encoder.cycles >= 25 * 64 > quiet.cycles - 25 * OVERHEAD  # it looks at each pixel in each step
 
 
 def test_delay_lines_are_as_busy_as_their_sources() -> None:
@@ -206,7 +210,7 @@ def test_delay_lines_are_as_busy_as_their_sources() -> None:
     net = Network((Input("in", (20,)),), (Population("out", (20,), threshold=9),),
                   (Projection("in", "out", r.integers(-8, 9, (20, 20)).astype(np.int8), 4),))
     placement = Placement(net, Fabric.preset("tiny"))
-    silent, busy = (costs(placement, golden.run(net, np.full((1, 5, 20), n, np.uint8)))[0] for n in (0, 1))
+    silent, busy = (costs(placement, golden.run(net, np.full((1, 5, 20), n, np.uint8))) for n in (0, 1))
     (core,) = placement.cores
     assert silent == OVERHEAD + sum(part.seated for part in core.parts)  # one neuron is updated in a clock
     assert busy - silent == sum(walked(link).sum() for link in core.links)
@@ -242,9 +246,40 @@ def test_fabrics_made_for_a_network(digits: golden.Network) -> None:
 
 def test_fit_takes_a_leaner_fabric_where_the_boards_own_is_too_large(digits: golden.Network) -> None:
     board = find("ulx3s-25f")
-    half = estimate.estimate(replace(board.fabric, lanes=4), board.family).used
+    half = estimate.estimate(replace(seeing(digits, board.fabric), lanes=4), board.family).used
     found = fit_on(digits, replace(board, resources=half))
     assert found.fits and found.fabric.lanes == 4 and found.used == half
+
+
+def test_fit_sends_images_where_that_is_faster(digits: golden.Network) -> None:
+    board = find("ulx3s-85f")
+    images = fit_on(digits, board)
+    assert (images.fabric.pixels, images.fabric.classes, images.traffic) == (64, 16, Traffic(True, 36, 1))
+    assert images.bound == "link" and images.per_second == 1 / images.traffic.seconds(board.baud) > 2 * images.of_spikes
+    spikes = fit_on(digits, board, board.fabric)
+    assert not spikes.traffic.images and spikes.per_second == spikes.of_spikes < images.per_second
+    few = quantize(zoo.load("mnist-conv"), 8).network  # at most one spike of each pixel, and few of those
+    assert seeing(few, board.fabric).pixels and fit_on(few, board).fabric == board.fabric
+
+
+def test_a_board_without_room_for_an_encoder_does_without(digits: golden.Network) -> None:
+    board = find("tang-nano-9k")
+    least = fit_on(digits, board).used
+    full = fit_on(digits, replace(board, resources=replace(least, lut=least.lut - 1)))
+    assert full.fits and not full.fabric.pixels and not full.fabric.classes and not full.traffic.images
+
+
+@pytest.mark.parametrize("cores, pixels, classes", [(1, 0, 0), (1, 64, 16), (1, 0, 16), (2, 64, 16)])
+def test_traffic_is_what_the_host_sends_and_hears(digits: golden.Network, cores: int, pixels: int, classes: int) -> None:
+    placement = Placement(digits, replace(Fabric.preset("quad"), lanes=8, cores=cores, pixels=pixels, classes=classes))
+    pictures = encode.images(digits, zoo.samples("digits")[0][:9], 25)
+    trace, loaded = golden.run(digits, pictures.spikes()), Loaded(placement)
+    found = traffic(placement, 25, trace)
+    assert found.images == bool(pixels)
+    down = image.pictures(pictures) if pixels else loaded.encode(golden.check_spikes(digits, pictures.spikes()))
+    assert 9 * found.down == pytest.approx(down.size)
+    assert 9 * found.up == pytest.approx(9 if classes and cores == 1 else
+                                         trace.spikes["output"].sum() + 9 * 25 * len(loaded.parts))
 
 
 # --- errors

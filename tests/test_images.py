@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,7 +240,7 @@ def test_images_that_are_left_early(chips: Callable[..., Device]) -> None:
         device.infer(images=np.zeros((1, 17), int), encoder="direct", steps=3, early=1)
 
 
-def wide(neurons: int, **options: int) -> Network:
+def wide(neurons: int, **options: Any) -> Network:
     return Network((Input("in", (20,)),), (Population("out", (neurons,), threshold=9, **options),),
                    (Projection("in", "out", np.ones((neurons, 20), np.int8)),))
 
@@ -257,6 +258,27 @@ def test_what_a_readout_can_count() -> None:
     assert not counts(wide(17), 1)
     assert not counts(wide(16), 1, cores=2)
     assert image.counted(place(planes(), replace(ROOMY, classes=64)), "map", 1) is None  # its indices are no numbers
+
+
+def test_sizes_that_see_a_network() -> None:
+    """Whatever they are, they do, and half of them do not."""
+    def sizes(encoding: dict[str, object] | None, outputs: int = 4, **options: Any) -> dict[str, int]:
+        network = wide(outputs, **options).replace(meta={} if encoding is None else {"encoding": encoding})
+        return image.vision(network)
+
+    assert sizes({"name": "rate", "steps": 25}) == sizes({"name": "lfsr", "steps": 25}) == {"pixels": 32, "classes": 4}
+    assert sizes({"name": "latency", "steps": 6}, 5) == {"pixels": 32, "classes": 8}
+    assert sizes({"name": "latency", "steps": 7})["pixels"] == 64
+    assert sizes({"name": "rate", "steps": 25}, reset="none") == {"pixels": 32}
+    brighter = {"name": "latency", "steps": 6, "threshold": 0.1}
+    assert not any(map(sizes, (None, {"name": "direct", "steps": 9}, {"name": "rate"}, brighter)))
+    for name in ("digits", "mnist", "mnist-conv"):
+        network = quantize(zoo(name), 8).network
+        own = encode.blank(network)
+        for more in (1, 2):
+            placement = Placement(network, replace(ROOMY, **{n: size // more for n, size in image.vision(network).items()}))
+            assert own is not None and image.encodes(placement, own) == (more == 1)
+            assert (image.counted(placement, "output", own.steps) is not None) == (more == 1)
 
 
 @pytest.mark.parametrize("pixels, code, steps, fits", [

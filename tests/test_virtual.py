@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,17 +19,19 @@ from lines import Faults, bad, values
 from relay import Relay
 
 from aerloom import AerloomError, Device, Fabric, Input, Network, Population, Projection, quantize, zoo
+from aerloom.boards.fit import traffic
 from aerloom.boards.top import Top, divisor
 from aerloom.host.serial import connect, virtual
-from aerloom.models import golden
+from aerloom.models import encode, golden
 from aerloom.models.fabric import Kind, Space
 from aerloom.models.place import address, packet
+from aerloom.models.zoo import samples as zoo_samples
 
 pytest.importorskip("pty", reason="a virtual board needs pseudo-terminals")
 
 
-#: `tiny` with memories for the zoo's digits.
-TINY = replace(Fabric.preset("tiny"), name="grown", rows=32, weight_words=2048, parameter_rows=128)
+#: `tiny` with memories for the zoo's digits, and an encoder and a readout for them.
+TINY = replace(Fabric.preset("tiny"), name="grown", rows=32, weight_words=2048, parameter_rows=128, pixels=64, classes=16)
 SIZES = json.dumps(asdict(TINY))
 
 
@@ -210,6 +212,29 @@ def test_uart_and_all() -> None:
     with Device(virtual(TINY, uart=True)) as device:
         device.load(net, watch=list(net.population))
         check(device, net, spikes(1, 5))
+
+
+def test_bytes_of_an_image() -> None:
+    """As many go over a line that is slower than the chip as `aerloom fit` says."""
+    net, images = quantize(zoo("digits"), bits=8).network, zoo_samples("digits")[0][:28]
+    link = virtual(TINY, uart=True)
+    line, sent = link._line, [0]
+
+    def write(data: bytes, write: Callable[[bytes], None] = line.write) -> None:
+        sent.append(sent[-1] + len(data))
+        write(data)
+
+    line.write = write  # type: ignore[method-assign]
+    with Device(link) as device:
+        device.load(net)
+        spent = []
+        for batch in (images[:4], images):
+            before = sent[-1]
+            found = device.infer(images=batch)
+            spent.append(sent[-1] - before)
+        pictures = encode.images(net, images, 25)
+        np.testing.assert_array_equal(found, golden.classes(net, golden.run(net, pictures.spikes())))
+        assert (spent[1] - spent[0]) / 24 == pytest.approx(traffic(device.placement, 25, None).bytes, rel=0.08)
 
 
 def test_packets_a_second(board: str) -> None:

@@ -163,8 +163,14 @@ def _of_board(title: str, found: dict[str, Any]) -> list[Table]:
     rows.add_section()
     rows.add_row(f"clock, predicted ± {100 * found['fmax_error']:.0f} %", f"{found['clock'] / 1e6:.4g} MHz", "", "")
     rows.add_row(f"cycles of {counted(found['steps'], 'step')}", f"{found['cycles']:,.0f}", "", "")
+    rows.add_row("serial line", f"{found['baud']:,} baud", "", "")
+    link = found["traffic"]
+    rows.add_row(f"packets of {'an image' if link['images'] else 'its spikes'} down, and up",
+                 f"{link['down']:,.0f}", f"{link['up']:,.0f}", "")
     rows.add_row("latency, with the link", f"{1e3 * found['latency']:.3g} ms", "", "")
     rows.add_row(f"inferences/s, as the {found['bound']} allows", f"{found['per_second']:,.0f}", "", "")
+    if link["images"]:
+        rows.add_row("the same, where the host sends spikes", f"{found['of_spikes']:,.0f}", "", "")
     rows.add_row("spikes", "5 % of neurons assumed" if found["assumed"] else f"of {MEASURED} samples", "", "")
     if found["fits"]:
         return [rows]
@@ -175,15 +181,16 @@ def _of_board(title: str, found: dict[str, Any]) -> list[Table]:
 
 
 def _of_boards(title: str, answer: dict[str, dict[str, Any]]) -> Table:
-    columns = ("board", "lanes × bits", "LUT", "BRAM", "MHz", "ms", "per s", "fits")
+    columns = ("board", "lanes × bits", "LUT", "BRAM", "MHz", "link", "ms", "per s", "fits")
     rows = table(f"{title} on boards, as predicted; --board BOARD tells more", *columns)
     rows.columns[0].no_wrap, rows.columns[-1].justify = True, "left"
     for name, found in answer.items():
         fabric, used, have = found["fabric"], found["used"], found["have"]
-        speed = (f"{found['clock'] / 1e6:.0f}", f"{1e3 * found['latency']:.3g}", f"{found['per_second']:,.0f}")
+        takes = "images" if found["traffic"]["images"] else "spikes"
+        speed = (f"{found['clock'] / 1e6:.0f}", takes, f"{1e3 * found['latency']:.3g}", f"{found['per_second']:,.0f}")
         rows.add_row(name, f"{fabric['cores'] * fabric['lanes']} × {fabric['weight_bits']}",
                      *(f"{100 * used[k] / have[k]:.0f} %" for k in ("lut", "bram")),
-                     *(speed if found["fits"] else ("–", "–", "–")),
+                     *(speed if found["fits"] else ("–",) * len(speed)),
                      "yes" if found["fits"] else f"no: {', '.join(p.partition(':')[0] for p in found['problems'])}")
     return rows
 
