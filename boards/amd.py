@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..models.fabric import Fabric
-from .board import Board, Family, Resources
+from .board import FTDI, Board, Family, Resources
 
 XC7 = Family(
     "xc7",
@@ -16,10 +16,10 @@ LESS = replace(Fabric.preset("medium"), name="xc7-35", weight_words=7168)  #: wh
 BOARDS = (
     Board("arty-a7-35", "Digilent Arty A7-35T", XC7, "xc7a35ticsg324-1L", "amaranth_boards.arty_a7:ArtyA7_35Platform",
           100e6, Resources(20800, 41600, 100, 90), LESS,
-          flash=(("openFPGALoader", "-b", "arty_a7_35t", "{}"),)),
+          flash=(("openFPGALoader", "-b", "arty_a7_35t", "{}"),), baud=FTDI),
     Board("arty-a7-100", "Digilent Arty A7-100T", XC7, "xc7a100ticsg324-1L",
           "amaranth_boards.arty_a7:ArtyA7_100Platform", 100e6, Resources(63400, 126800, 270, 240), Fabric.preset("medium"),
-          flash=(("openFPGALoader", "-b", "arty_a7_100t", "{}"),)),
+          flash=(("openFPGALoader", "-b", "arty_a7_100t", "{}"),), baud=FTDI),
     Board("pynq-z2", "TUL PYNQ-Z2", XC7, "xc7z020clg400-1", "aerloom.boards.platforms:PynqZ2",
           125e6, Resources(53200, 106400, 280, 220), Fabric.preset("medium"),
           flash=(("openFPGALoader", "-b", "pynq_z2", "{}"),),

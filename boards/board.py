@@ -11,9 +11,11 @@ from typing import Any
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
 
-__all__ = ["BAUD", "Board", "Family", "Resources"]
+__all__ = ["BAUD", "FTDI", "Board", "Family", "Resources"]
 
-BAUD = 1_000_000  # what every USB-UART on these boards can do, and what aerloom.host.serial expects
+#: Bits per second, of those that :data:`aerloom.host.serial.BAUDS` tries: what most adapters can do, and the most of an
+#: FT231X. An FT2232H could be faster, but not from the clock of a small chip.
+BAUD, FTDI = 1_000_000, 3_000_000
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..models.fabric import Fabric
-from .board import Board, Family, Resources
+from .board import FTDI, Board, Family, Resources
 from .carry import merge
 from .fanout import spread
 from .outreg import absorb
@@ -43,7 +43,7 @@ def ulx3s(size: str) -> Board:
         f"ulx3s-{size}f", f"Radiona ULX3S {size}F", FAMILIES[size], f"LFE5U-{size}F-6BG381C",
         f"amaranth_boards.ulx3s:ULX3S_{size}F_Platform", 25e6, SIZES[size], FABRICS[size],
         options=(f"--{size}k", "--package", "CABGA381", "--speed", "6"), pack_options=("--compress",),
-        flash=(("openFPGALoader", "-b", "ulx3s", "{}"), ("fujprog", "{}")),
+        flash=(("openFPGALoader", "-b", "ulx3s", "{}"), ("fujprog", "{}")), baud=FTDI,
     )
 
 

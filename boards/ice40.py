@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..models.fabric import Fabric
-from .board import Board, Family, Resources
+from .board import FTDI, Board, Family, Resources
 
 SHAPES = ((2, 2048), (4, 1024), (8, 512), (16, 256))
 CELLS = {"lut": ("ICESTORM_LC",), "bram": ("ICESTORM_RAM",), "dsp": ("ICESTORM_DSP",), "spram": ("ICESTORM_SPRAM",)}
@@ -37,11 +37,11 @@ HX = replace(SMALL, name="ice40hx8k", weight_words=2048, state_bits=14)
 BOARDS = (
     Board("icebreaker", "1BitSquared iCEBreaker", UP5K, "iCE40UP5K-SG48", "amaranth_boards.icebreaker:ICEBreakerPlatform",
           12e6, UP5K_SIZE, SMALL, options=("--up5k", "--package", "sg48"),
-          flash=(("openFPGALoader", "-b", "ice40_generic", "{}"), ("iceprog", "{}"))),
+          flash=(("openFPGALoader", "-b", "ice40_generic", "{}"), ("iceprog", "{}")), baud=FTDI),
     Board("icesugar", "Muse Lab iCESugar", UP5K, "iCE40UP5K-SG48", "amaranth_boards.icesugar:ICESugarPlatform",
           12e6, UP5K_SIZE, SMALL, options=("--up5k", "--package", "sg48"), flash=(("icesprog", "{}"),), baud=115200),
     Board("ice40-hx8k", "Lattice iCE40-HX8K breakout", HX8K, "iCE40HX8K-CT256",
           "amaranth_boards.ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform", 12e6, HX8K_SIZE, HX,
           options=("--hx8k", "--package", "ct256"),
-          flash=(("openFPGALoader", "-b", "ice40_generic", "{}"), ("iceprog", "{}"))),
+          flash=(("openFPGALoader", "-b", "ice40_generic", "{}"), ("iceprog", "{}")), baud=FTDI),
 )

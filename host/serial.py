@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -14,15 +15,16 @@ from serial.tools import list_ports
 
 from ..models.errors import AerloomError
 from ..models.fabric import Fabric
-from .session import Session
+from .session import OPENING, Session, Silent
 
-BAUD = 1_000_000  # what boards are built for unless they say otherwise
+BAUDS = (3_000_000, 1_000_000, 115_200)  # what boards are built for: the fastest that their adapters can do
 TURN = 0.03  # seconds for a USB adapter to hand over what it has, and for the operating system to let us know
 WINDOW = 4096  # bytes that can be under way both ways at most, roughly
 
 
 class SerialLine:
-    """A :class:`~aerloom.host.session.Line` over pyserial. Opening it raises AerloomError, in words."""
+    """A :class:`~aerloom.host.session.Line` over pyserial. Opening it raises AerloomError, in words; :class:`Silent` where
+    the port cannot be that fast."""
 
     def __init__(self, port: str, baud: int) -> None:
         self.name, self._baud = port, baud
@@ -31,7 +33,7 @@ class SerialLine:
         except OSError as error:
             raise AerloomError(_why(port, error)) from error
         except ValueError as error:
-            raise AerloomError(f"{port} cannot be used at {baud} baud: {error}") from error
+            raise Silent(f"{port} cannot be used at {baud} baud: {error}") from error
 
     def reopen(self) -> None:
         """Open the port, again if need be."""
@@ -39,6 +41,8 @@ class SerialLine:
             self.close()
         self._port = serial.Serial(self.name, self._baud, exclusive=True, write_timeout=2.0)
         self._port.reset_input_buffer()
+        with contextlib.suppress(AttributeError, NotImplementedError, ValueError):  # not everywhere, and not of every port
+            self._port.set_low_latency_mode(True)  # adapters wait 16 ms for more bytes otherwise
 
     def read(self, seconds: float) -> bytes:
         """What has arrived; waits that long for the first byte."""
@@ -62,16 +66,24 @@ class SerialLine:
             self._port.fd = None
 
 
-def connect(fabric: Fabric | None = None, port: str = "", baud: int = BAUD, patience: float = 10.0) -> Session:
-    """The board at `port`; `fabric` is what it should be, or None to take the preset that it says it is.
+def connect(fabric: Fabric | None = None, port: str = "", baud: int | None = None, patience: float = 10.0) -> Session:
+    """The board at `port`; `fabric` is what it should be, or None to take the preset that it says it is. Without `baud`
+    each of :data:`BAUDS` is tried.
 
     Raises :class:`AerloomError` where there is no such port, or no board that answers.
     """
     if not port:
         raise AerloomError(f"which serial port? {_ports()}")
-    if baud < 1:
+    if baud is not None and baud < 1:
         raise AerloomError(f"baud must be a positive number, not {baud!r}")
-    return Session(SerialLine(port, baud), fabric, interval=TURN + 10 * WINDOW / baud, patience=patience)
+    tried = BAUDS if baud is None else (baud,)
+    for some in tried:
+        try:
+            return Session(SerialLine(port, some), fabric, interval=TURN + 10 * WINDOW / some, patience=patience,
+                           opening=OPENING / len(tried))
+        except Silent as e:
+            silent = e
+    raise silent
 
 
 def virtual(fabric: Fabric | None = None, patience: float = 10.0, **options: Any) -> Session:
@@ -97,7 +109,7 @@ class VirtualLine(SerialLine):
             if not (path := self.process.stdout.readline().strip()):
                 says = self.process.stderr.read().strip().splitlines()
                 raise AerloomError(f"the virtual board does not start: {says[-1] if says else 'it says nothing'}")
-            super().__init__(path, BAUD)
+            super().__init__(path, BAUDS[0])
         except BaseException:
             self._end()
             raise

@@ -23,6 +23,11 @@ from .link import KIND_SHIFT, REPLIES
 
 STRANGE = 3  # frames of other sessions in a row, before they are no leftovers any more
 KINDS = np.isin(np.arange(8), REPLIES)
+OPENING = 3.0  # seconds in which a board has to answer, at first
+
+
+class Silent(AerloomError):
+    """Nobody answers on a line: somebody may at another speed."""
 
 
 class Line(Protocol):
@@ -86,15 +91,18 @@ class Session:
         Seconds without a packet moving before the host asks.
     patience : float
         Seconds without a packet moving, or of an unplugged line, before it is an error.
+    opening : float
+        The same for the first answer (:class:`Silent`); at most ``patience``.
     """
 
-    def __init__(self, line: Line, fabric: Fabric | None = None, *, interval: float = 0.05, patience: float = 10.0) -> None:
+    def __init__(self, line: Line, fabric: Fabric | None = None, *, interval: float = 0.05, patience: float = 10.0,
+                 opening: float = OPENING) -> None:
         self._line, self._interval, self._patience = line, interval, patience
         self._end = Host()
         self._kept = np.zeros(0, np.uint32)  # came after the replies that were waited for
         self._usable = True
         try:
-            self._open(min(patience, 3.0))
+            self._open(min(patience, opening))
             self.fabric = fabric or self._preset()
         except BaseException:
             self.close()
@@ -149,8 +157,8 @@ class Session:
         end, until = self._end, time.monotonic() + seconds
         while not end.heard:
             if time.monotonic() > until:
-                raise AerloomError(f"no answer from {self._line.name}: is the board on, is its bitstream aerloom's, and is "
-                                   "the baud rate the board's?")
+                raise Silent(f"no answer from {self._line.name}: is the board on, is its bitstream aerloom's, and is the "
+                             "baud rate the board's?")
             self._write(bytes([FLAG]) + end.ask())
             self._listen()
         until = time.monotonic() + seconds

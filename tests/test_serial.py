@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import serial
-from lines import TINY, Echo, EngineBoard, LocalLine, bad, session, values
+from lines import TINY, Echo, EngineBoard, Faults, LocalLine, bad, session, values
 
 from aerloom import AerloomError
 from aerloom.host import serial as ports
 from aerloom.host.serial import connect
+from aerloom.host.session import Silent
 from aerloom.models import port as ends
 from aerloom.models.fabric import CHIP, CHUNK, PRESETS, Fabric, Kind
 from aerloom.models.frame import FORMAT, encode
@@ -47,6 +48,27 @@ def test_why_a_port_does_not_open(monkeypatch: pytest.MonkeyPatch, error: OSErro
     monkeypatch.setattr(ports.serial, "Serial", fails)
     with pytest.raises(AerloomError, match=f"^{re.escape(says)}"):
         connect(TINY, "P")
+
+
+@pytest.mark.parametrize("right", ports.BAUDS)
+def test_the_speed_of_a_board_is_found(monkeypatch: pytest.MonkeyPatch, right: int) -> None:
+    """At another the board hears noise, as the host does; and one of them is too fast for the adapter."""
+    echo, tried, noise = Echo(), [], Faults(flip=0.3)
+
+    def line(port: str, baud: int) -> LocalLine:
+        tried.append(baud)
+        if baud == 3_000_000 != right:
+            raise Silent("too fast")
+        return LocalLine(echo) if baud == right else LocalLine(echo, noise, noise)
+
+    monkeypatch.setattr(ports, "SerialLine", line)
+    monkeypatch.setattr(ports, "OPENING", 0.3)
+    link = connect(TINY, "P")
+    np.testing.assert_array_equal(link.exchange(values(10), 10), values(10))
+    assert tried == list(ports.BAUDS[: ports.BAUDS.index(right) + 1])
+    with pytest.raises(AerloomError, match="no answer from a line"):
+        connect(TINY, "P", baud=right + 1)
+    assert tried[-1] == right + 1
 
 
 def test_a_port_at_which_nobody_answers() -> None:
