@@ -23,6 +23,10 @@ POINTS = Path(__file__).parent / "calibration.json"  # python -m aerloom.boards.
 UNKNOWN = 0.5  # the error where nothing is known
 LINK_DEPTH = 256  # words that the port keeps each way
 WITHOUT_MULTIPLIERS = ("ice40hx",)
+#: Look-up tables of a neuron's update, by whether there are currents: for each bit of a membrane, and besides
+UPDATE_LUTS = {True: (48, 160), False: (30, 70)}
+#: Its flip-flops, by that and by whether it is pipelined
+UPDATE_FFS = {(True, True): (150, 300), (True, False): (30, 300), (False, True): (35, 770), (False, False): (10, 240)}
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,17 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
     """LUTs, flip-flops and ns of a clock cycle, in proportion: of what each part was found to take on an ECP5."""
     f = fabric
     adder, membrane = f.sum_bits, f.state_bits
+    lut_bit, lut_rest = UPDATE_LUTS[f.currents]
+    ff_bit, ff_rest = UPDATE_FFS[f.currents, f.pipelined]
     small = [(m, m.count) for m in memories(f) if not m.blocks(family) and not m.large(family)]
     ports = sum(router.ports for router in f.tree())
     lut = (1600.0 + 590 * bool(f.pixels) + 270 * bool(f.classes) + 220 * ports
            + f.cores * (1800 - 250 * (not f.places) + 7 * f.projection_record.width + 50 * f.populations
-                        + f.lanes * (2 * adder + 28) + f.update_lanes * (48 * membrane + 160)))
+                        + f.lanes * (2 * adder + 28) + f.update_lanes * (lut_bit * membrane + lut_rest)))
     ff = (820.0 + 285 * bool(f.pixels) + 85 * bool(f.classes) + 113 * ports
           + f.cores * (770 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
                        + f.lanes * 2 * adder
-                       + f.update_lanes * (150 * membrane + 300 if f.pipelined else 30 * membrane + 300)))
+                       + f.update_lanes * (ff_bit * membrane + ff_rest)))
     for memory, count in small:
         if family.lutram:
             lut += 6 * memory.tables * count
@@ -158,7 +164,7 @@ def predict(fabric: Fabric, family: Family, known: Sequence[dict[str, Any]]) -> 
         lut=round(size[0] * by[0]), ff=round(size[1] * by[1]),
         bram=sum(m.blocks(family) * m.count for m in memories(fabric)),
         dsp=0 if family.name in WITHOUT_MULTIPLIERS else
-        fabric.cores * fabric.update_lanes * (2 if fabric.spike_bits == 1 else 4),
+        fabric.cores * fabric.update_lanes * (1 + fabric.currents + 2 * (fabric.spike_bits > 1)),
         spram=sum(m.large(family) * m.count for m in memories(fabric)),
     )
     return used, 1e9 / (size[2] * by[2])

@@ -18,7 +18,7 @@ ROUNDS = 8
 LEAST_LANES = 4
 SHRINKABLE = ("update_lanes", "weight_words", "rows", "parameter_rows", "populations", "projections", "places", "inputs",
               "sum_bits", "state_bits", "spike_bits", "refractory_bits")
-EXACT = ("state_bits", "sum_bits", "spike_bits", "refractory_bits")  # of all others powers of two: as blocks of RAM are
+EXACT = ("state_bits", "sum_bits", "spike_bits", "refractory_bits", "currents")  # others are powers of two, as RAM is
 
 
 def grown(network: Network, fabric: Fabric) -> tuple[Fabric, Placement]:
@@ -67,6 +67,6 @@ def tailored(network: Network, fabric: Fabric) -> Iterator[tuple[Fabric, Placeme
 
 def bare(network: Network, name: str, **sizes: int) -> tuple[Fabric, Placement]:
     """A Fabric of these sizes with nothing that the network does not need."""
-    least: dict[str, Any] = dict.fromkeys(SHRINKABLE, 1) | {"keys": 2, "places": 0} | sizes
+    least: dict[str, Any] = dict.fromkeys(SHRINKABLE, 1) | {"keys": 2, "places": 0, "currents": False} | sizes
     fabric, placement = grown(network, Fabric(name, **least))
     return replace(fabric, name=name), placement

@@ -5,13 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models.fabric import Fabric
+from ..models.network import DECAY_ONE
 from .shapes import layout
 from .staged import Staged
 
-__all__ = ["NEEDED", "Neuron", "due", "fired"]
-
-#: Stages of the update at which parameters are needed that are not at the first one.
-NEEDED = {"reset_by": 2, "bias": 2, "max_i": 2, "min_v": 7, "max_v": 7, "reset_to": 7, "threshold": 7, "max_spikes": 7}
+__all__ = ["Neuron", "due", "fired", "needed"]
 
 
 def due(fabric: Fabric) -> data.StructLayout:
@@ -30,25 +28,42 @@ def fired(fabric: Fabric) -> data.StructLayout:
     return data.StructLayout({"state": layout(fabric.state_record), "spikes": fabric.spike_bits, "clipped": 1})
 
 
+def limiting(fabric: Fabric) -> int:
+    """The stage of an update that compares a membrane with its limits."""
+    return 7 if fabric.currents else 4
+
+
+def needed(fabric: Fabric) -> dict[str, int]:
+    """The stage of an update at which it needs each of its parameters."""
+    late = dict.fromkeys(("min_v", "max_v", "reset_to", "threshold", "max_spikes"), limiting(fabric))
+    stages = {"reset_by": 1, "bias": 1, "max_i": 1, **late}
+    return {name: stages.get(name, 0) for name in fabric.neuron_record.fields}
+
+
+def plus(a, b, one):
+    """``a`` + ``b``, and 1 where ``one``: in one chain of carries."""
+    return (Cat(1, a).as_signed() + Cat(one, b).as_signed()) >> 1
+
+
 class Neuron(wiring.Component):
     """One neuron update per clock.
 
     Computes :func:`aerloom.models.golden.fire`::
 
-        i ──► ×decay_i ─►(+)─► saturate ─┬─────────────────────────► i
-        sum ─► ≪ shift ───┴──────(or)────┴─► drive
-                                               ▼
-        v ──► ×decay_v ───────────────────────(+)─► saturate ─┬─► ÷ threshold ─► spikes
-              bias, late reset ────────────────┘              └─► reset ───────► v
+        sum ─► ≪ shift ─► + bias ─► (synaptic filter: i) ─► drive
+                                                             ▼
+        v ───► ×decay_v ─► − late reset ────────────────────(+)─► saturate ─┬─► ÷ threshold ─► spikes
+                                                                            └─► reset ───────► v
 
-    No stage of the pipeline has more than one multiplication, addition or comparison of whole membranes. Unless the Fabric
-    is ``pipelined``, a neuron and its parameters stay on the inputs until it has fired.
+    with a filter where the Fabric has ``currents``. No stage of the pipeline has more than one multiplication, addition or
+    comparison of whole membranes. Unless the Fabric is ``pipelined``, a neuron and its parameters stay on the inputs until
+    it has fired.
 
     Members
     -------
     i : stream of neurons that are due
     parameters : In
-        Of the neuron that came so many clocks ago as :data:`NEEDED` says of each; the rest, of the neuron that comes.
+        Of the neuron that came so many clocks ago as :func:`needed` says of each.
     o : stream of neurons that fired
         One per clock.
     """
@@ -66,7 +81,7 @@ class Neuron(wiring.Component):
     @staticmethod
     def latency(fabric: Fabric) -> int:
         """Clocks from i to o."""
-        return 12 + fabric.spike_bits
+        return limiting(fabric) + 3 + fabric.spike_bits + (fabric.spike_bits > 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -82,90 +97,91 @@ class Neuron(wiring.Component):
 
         valid = Staged(m, "valid", 0, self.i.valid, resets=True)
         fresh, arrived = given(0, "fresh", i.fresh), given(0, "arrived", i.sum)
-        p = {name: given(NEEDED.get(name, 0), name, getattr(self.parameters, name)) for name in fabric.neuron_record.fields}
+        p = {name: given(t, name, getattr(self.parameters, name)) for name, t in needed(fabric).items()}
         was = {name: given(0, f"was_{name}", getattr(i.state, name)) for name in fabric.state_record.fields}
 
-        def decayed(t, name, value, decay):
-            """What a step leaves of ``value``: there at t + 1."""
-            product = at(t, f"{name}_product", value[t] * p[decay][t])
-            t += 1
-            toward_zero = Mux(p["truncate"][t] & (product[t] < 0), 4095, 0)
-            return at(t, f"{name}_decayed", (product[t] + toward_zero) >> 12)
+        def decayed(name, value, decay):
+            """What a step leaves of ``value``, rounded down: there at stage 2; and whether that is to be 1 more: at 3."""
+            product = at(1, f"{name}_product", value[1] * decay[1])
+            up = p["truncate"][2] & (product[2] < 0) & product[2][:12].any()
+            return given(2, f"{name}_decayed", product[2] >> 12), at(2, f"{name}_up", up)
 
-        def times(value, count):
-            """``value`` times a number of spikes."""
-            return value * count if fabric.spike_bits > 1 else Mux(count, value, 0)
+        def times(t, name, value, count):
+            """``value`` times a number of spikes, there at stage t: a multiplication, unless there is but one spike."""
+            if fabric.spike_bits == 1:
+                return Mux(count[t], value[t], 0)
+            return at(t - 1, name, value[t - 1] * count[t - 1])[t]
 
-        def outside(t, name, value, low, high):
+        def outside(t, name, value, low, high, where):
             """Whether ``value`` is below ``low``, above ``high``."""
-            return at(t, f"{name}_below", value[t] < low[t]), at(t, f"{name}_above", value[t] > high[t])
+            return at(t, f"{name}_below", (value[t] < low) & where), at(t, f"{name}_above", (value[t] > high) & where)
 
-        t = 0  # what the neuron starts from
-        v = at(t, "v", Mux(fresh[t], p["v0"][t], was["v"][t]))
-        current = at(t, "i", Mux(fresh[t], 0, was["i"][t]), was["i"][t].shape())
-        after = at(t, "after", Mux(fresh[t], 0, was["after"][t]))
+        # what the neuron starts from; a membrane that is held neither leaks nor is driven
+        left = Mux(fresh[0], 0, was["after"][0])
+        after, holds = at(0, "after", left), (p["refractory"][0] != 0) & (left != 0)
+        held = at(0, "held", holds)
+        moves = at(0, "moves", p["reset_late"][0] & p["reset_value"][0] & (left != 0))
+        late = at(0, "late", Mux(p["reset_late"][0] & ~p["reset_value"][0], left[: fabric.spike_bits], 0))
+        v = at(0, "v", Mux(fresh[0], p["v0"][0], was["v"][0]))
+        decay_v = at(0, "decay", Mux(holds, DECAY_ONE, p["decay_v"][0]))
 
-        t = 1
-        decayed_v, decayed_i = decayed(t, "v", v, "decay_v"), decayed(t, "i", current, "decay_i")
-        drive = at(t, "drive", arrived[t] << p["shift"][t])
-        held = at(t, "held", (p["refractory"][t] != 0) & (after[t] != 0))
-        moves = at(t, "moves", p["reset_late"][t] & p["reset_value"][t] & (after[t] != 0))
-        late = at(t, "late", Mux(p["reset_late"][t] & ~p["reset_value"][t], after[t][: fabric.spike_bits], 0))
+        v_decayed, v_up = decayed("v", v, decay_v)
+        v_reset = at(2, "v_reset", v_decayed[2] - times(2, "late_reset", p["reset_by"], late))
+        drive = at(1, "drive", arrived[1] << p["shift"][1])
 
-        t = 2
-        late_reset = at(t, "late_reset", times(p["reset_by"][t], late[t]))
-        biased = at(t, "biased", drive[t] + Mux(p["bias_filtered"][t], p["bias"][t], 0))
+        def unfiltered():
+            """The membrane with its drive, before it is clipped; no current."""
+            biased = at(2, "biased", Mux(held[2], 0, drive[2] + p["bias"][2]))
+            return at(3, "driven", plus(v_reset[3], biased[3], v_up[3])), []
 
-        t = 3
-        filled = at(t, "filled", decayed_i[t] + biased[t])
-        v_reset = at(t, "v_reset", decayed_v[t] - late_reset[t])
-        low_i = at(t, "low_i", ~p["max_i"][t])
+        def filtered():
+            """The same behind a synaptic filter; whether its current had to be clipped, and that current."""
+            i = at(0, "i", Mux(fresh[0], 0, was["i"][0]), was["i"][0].shape())
+            i_decayed, i_up = decayed("i", i, p["decay_i"])
+            biased = at(2, "biased", drive[2] + Mux(p["bias_late"][2], 0, p["bias"][2]))
+            filled = at(3, "filled", plus(i_decayed[3], biased[3], i_up[3]))
+            v_biased = at(3, "v_biased", plus(v_reset[3], Mux(p["bias_late"][3] & ~held[3], p["bias"][3], 0), v_up[3]))
+            max_i, limited = p["max_i"], p["filtered"]
+            below, above = outside(4, "i", filled, ~max_i[4], max_i[4], limited[4])
+            clipped = Mux(below[5], ~max_i[5], Mux(above[5], max_i[5], filled[5]))
+            driving = at(5, "driving", Mux(held[5], 0, clipped))
+            over = at(5, "i_over", below[5] | above[5])
+            new = at(5, "i_new", Mux(limited[5], clipped, 0), i[1].shape())
+            return at(6, "driven", v_biased[6] + driving[6]), [(over, new)]
 
-        t = 4
-        below, above = outside(t, "i", filled, low_i, p["max_i"])
-        v_biased = at(t, "v_biased", v_reset[t] + Mux(p["bias_filtered"][t], 0, p["bias"][t]))
+        driven, current = filtered() if fabric.currents else unfiltered()
 
-        t = 5
-        clipped = at(t, "i_clipped", Mux(below[t], low_i[t], Mux(above[t], p["max_i"][t], filled[t])), v[0].shape())
-        over_i = at(t, "over_i", p["filtered"][t] & (below[t] | above[t]))
+        t = limiting(fabric)
+        below, above = outside(t, "v", driven, p["min_v"][t], p["max_v"][t], ~held[t])
 
-        t = 6
-        driven = at(t, "driven", v_biased[t] + Mux(p["filtered"][t], clipped[t], drive[t]))
-        new_i = at(t, "new_i", Mux(p["filtered"][t], clipped[t], 0), clipped[t].shape())
-
-        t = 7
-        below, above = outside(t, "v", driven, p["min_v"], p["max_v"])
-
-        t = 8
+        t += 1
         clipped = Mux(below[t], p["min_v"][t], Mux(above[t], p["max_v"][t], driven[t]))
-        membrane = at(t, "membrane", Mux(held[t], v[t], Mux(moves[t], p["reset_to"][t], clipped)), v[0].shape())
-        over = at(t, "over", over_i[t] | ((below[t] | above[t]) & ~held[t]))
+        membrane = at(t, "membrane", Mux(moves[t], p["reset_to"][t], clipped), v[1].shape())
+        over = at(t, "over", Cat(below[t], above[t], *(over[t] for over, _ in current)).any())
 
-        t = 9  # spikes: long division by the threshold, as far as max_spikes can matter
-        left, counted = membrane, []
+        t += 1  # spikes: long division by the threshold, as far as max_spikes allows
+        rest, counted = membrane, []
         for bit in reversed(range(fabric.spike_bits)):
-            rest = Signal(signed(fabric.state_bits + fabric.spike_bits + 1), name=f"rest_{bit}")
-            m.d.comb += rest.eq(left[t] - (p["threshold"][t] << bit))
-            fits = at(t, f"fits_{bit}", (rest >= 0) & ((p["max_spikes"][t] >> bit) != 0) & ~held[t])
-            left = at(t, f"left_{bit}", Mux(fits[t], rest, left[t]), left[t].shape())
+            less = Signal(signed(fabric.state_bits + fabric.spike_bits + 1), name=f"less_{bit}")
+            m.d.comb += less.eq(rest[t] - (p["threshold"][t] << bit))
+            allowed = Cat(1, *(higher[t] for higher in counted)) <= p["max_spikes"][t][bit:]
+            fits = at(t, f"fits_{bit}", (less >= 0) & allowed & ~held[t])
+            rest = at(t, f"rest_{bit}", Mux(fits[t], less, rest[t]), rest[t].shape())
             counted.insert(0, fits)
             t += 1
-        count = Cat(bit[t] for bit in counted)
-        spikes = at(t, "spikes", Mux(count > p["max_spikes"][t], p["max_spikes"][t], count))
-        at_once = at(t, "at_once", Mux(p["reset_late"][t] | p["reset_value"][t], 0, spikes[t]))
+        spikes = given(t, "spikes", Cat(bit[t] for bit in counted))
+        at_once = given(t, "at_once", Mux(p["reset_late"][t] | p["reset_value"][t], 0, spikes[t]))
 
-        t += 1  # reset
-        reset = at(t, "reset", times(p["reset_by"][t], at_once[t]))
-        t += 1
+        t += fabric.spike_bits > 1  # reset, a stage behind where it is a multiplication
         waits = Mux(spikes[t] != 0, p["refractory"][t], Mux(after[t] != 0, after[t] - 1, 0))
         moved = p["reset_value"][t] & ~p["reset_late"][t] & (spikes[t] != 0)
         m.d.sync += [
             self.o.valid.eq(valid[t]),
             o.spikes.eq(spikes[t]),
             o.clipped.eq(over[t]),
-            o.state.i.eq(new_i[t]),
-            o.state.v.eq(Mux(moved, p["reset_to"][t], membrane[t] - reset[t])),
+            o.state.v.eq(Mux(moved, p["reset_to"][t], membrane[t] - times(t, "reset", p["reset_by"], at_once))),
             o.state.after.eq(Mux(p["refractory"][t] != 0, waits, Mux(p["reset_late"][t], spikes[t], 0))),
         ]
+        m.d.sync += [o.state.i.eq(new[t]) for _, new in current]
         assert t + 1 == self.latency(fabric)
         return m

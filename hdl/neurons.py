@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
-from .neuron import NEEDED, Neuron
+from .neuron import Neuron, needed
 from .shapes import ANSWERS, READS, WRITES, layout
 from .staged import Staged
 from .synapses import summed
@@ -125,7 +125,7 @@ class Neurons(wiring.Component):
     def _parameters(self, m, lane, address, given):
         """The parameters of a lane, each when its neuron needs it: so they wait in their memory and not in registers."""
         record, word = self.fabric.neuron_record, []
-        needed = needs(self.fabric)
+        due = needs(self.fabric)
         for stage, bits in fetched(self.fabric):
             m.submodules[f"parameters_{lane}_{stage}"] = table = Table(
                 Space.PARAMETERS, len(bits), self.fabric.parameter_rows, lane * record.chunks + bits.start // CHUNK,
@@ -138,17 +138,19 @@ class Neurons(wiring.Component):
             ]
             # where it waits, for a register at least, as the first can be that of a block of RAM itself
             waits = given(f"waits_{lane}_{stage}", table.data, stage - 1)
-            word += [waits[needed[n]][n - bits.start] for n in bits]
+            word += [waits[due[n]][n - bits.start] for n in bits]
         return Cat(word)
 
 
 def needs(fabric: Fabric) -> list[int]:
     """The stage of a neuron's update at which it needs each bit of its parameters."""
-    return [NEEDED.get(name, 0) for name, field in fabric.neuron_record.fields.items() for _ in range(field.width)]
+    stages, fields = needed(fabric), fabric.neuron_record.fields
+    return [stages[name] for name, field in fields.items() for _ in range(field.width)]
 
 
 def fetched(fabric: Fabric) -> list[tuple[int, range]]:
-    """The memories that hold a lane's parameters: the stage at which each is read, and its bits of the record."""
-    width, needed = fabric.neuron_record.width, needs(fabric)
-    first = [n for n in range(0, width, CHUNK) if n == 0 or needed[n] != needed[n - CHUNK]]
-    return [(needed[n], range(n, end)) for n, end in pairwise([*first, width])]
+    """The memories that hold a lane's parameters: the stage at which each is read, and its bits of the record. What stays
+    until its neuron has fired is in one of them, which takes the fewest blocks of RAM."""
+    width, due = fabric.neuron_record.width, needs(fabric)
+    first = [n for n in range(0, width, CHUNK) if n == 0 or (fabric.pipelined and due[n] != due[n - CHUNK])]
+    return [(due[n], range(n, end)) for n, end in pairwise([*first, width])]

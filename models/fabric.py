@@ -26,6 +26,8 @@ LONGEST_WORD = 256  # chunks in a word of memory that the loader counts
 #: Fields of PROJECTIONS and POPULATIONS that only convolutions, pools, one-to-one projections and delay lines need
 GEOMETRY = frozenset(("tabled", "channel_bits", "column_bits", "y", "x", "c", "row_y", "weights_y", "row_x", "weights_x",
                       "repeat", "channels", "columns", "gap", "gap_line"))
+#: Fields of a neuron's parameters and state that only synaptic filters need
+CURRENTS = frozenset(("decay_i", "max_i", "filtered", "bias_late", "i"))
 MAY_BE_NONE = ("pixels", "classes", "places", "runs", "queue")  # sizes that may be 0: there is no such thing
 SHORTEST_COUNT = 9  # bits of a count of spikes in the answer of a readout
 
@@ -46,6 +48,7 @@ class Fabric:
     weight_words: int = 8192  #: words of ``lanes`` weights per core
     rows: int = 32  #: rows of ``lanes`` neurons per core
     pipelined: bool = True  #: a sweep updates neurons in every clock; if not, one after the other, in far fewer registers
+    currents: bool = True  #: populations may have synaptic filters; if not, neurons are smaller and have no such state
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core
     projections: int = 32  #: (source, population) pairs per core
@@ -272,7 +275,7 @@ class Fabric:
         """Parameters of one neuron, in the order in which its update needs them; see
         :func:`aerloom.models.golden.fire` for what each of them does."""
         state = Field(self.state_bits, signed=True)
-        return Record(
+        whole = Record(
             v0=state,
             decay_v=13,
             decay_i=13,
@@ -282,7 +285,7 @@ class Fabric:
             reset_value=1,
             truncate=1,
             filtered=1,
-            bias_filtered=1,
+            bias_late=1,
             reset_by=state,
             bias=state,
             max_i=state,
@@ -292,12 +295,14 @@ class Fabric:
             threshold=state,
             max_spikes=self.spike_bits,
         )
+        return whole if self.currents else whole.without(CURRENTS)
 
     @cached_property
     def state_record(self) -> Record:
         """State of one neuron: ``after`` is what its last spike left to do: refractory steps, or a late reset."""
         state = Field(self.state_bits, signed=True)
-        return Record(v=state, i=state, after=max(self.spike_bits, self.refractory_bits))
+        whole = Record(v=state, i=state, after=max(self.spike_bits, self.refractory_bits))
+        return whole if self.currents else whole.without(CURRENTS)
 
     @cached_property
     def weight_record(self) -> Record:

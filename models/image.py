@@ -264,14 +264,14 @@ def parameter_sets(placement: Placement, part: Part) -> list[int]:
     record, mode = fabric.neuron_record, placement.parameter_mode(part)
     if part.stages:
         relay = Population(part.source, (1,), threshold=1, max_spikes=placement.max_spikes(part))
-        return [record.pack(**neuron_values(network, relay, 0))] * fabric.update_lanes
+        return [record.pack_known(**neuron_values(network, relay, 0))] * fabric.update_lanes
     p, seats = network.population[part.source], grid.seats.reshape(-1)
     count = placement.parameter_rows(part) * fabric.update_lanes
     if mode == "shared":
-        return [record.pack(**neuron_values(network, p, 0))] * count
+        return [record.pack_known(**neuron_values(network, p, 0))] * count
     # where no neuron is, parameters of zeros keep v at 0 and send nothing
     numbers = (seats.tolist() + [-1] * count)[:count]
-    return [record.pack(**neuron_values(network, p, n)) if n >= 0 else 0 for n in numbers]
+    return [record.pack_known(**neuron_values(network, p, n)) if n >= 0 else 0 for n in numbers]
 
 
 def _weights(core: int, words: NDArray[Any], at: int, fabric: Fabric) -> Words:
@@ -309,7 +309,7 @@ def neuron_values(network: Network, p: Population, neuron: int) -> dict[str, int
         "refractory": p.refractory,
         "shift": p.shift,
         "filtered": int(p.decay_i is not None),
-        "bias_filtered": int(p.decay_i is not None and p.bias_at == "current"),
+        "bias_late": int(p.decay_i is not None and p.bias_at == "membrane"),
         "truncate": int(p.rounding == "trunc"),
         "reset_value": int(p.reset == "value"),
         "reset_late": p.reset_delay,

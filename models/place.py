@@ -158,6 +158,8 @@ class Problem:
     have: int
 
     def __str__(self) -> str:
+        if isinstance(self.need, bool):
+            return f"{self.what} needs {self.size}, and the Fabric has none"
         return f"{self.what} needs {self.size} {self.need}, and the Fabric has {self.have}"
 
 
@@ -207,6 +209,7 @@ class Placement:
                 self._need(f"{p.name}: {counted(p.max_spikes, 'spike')} per step", "spike_bits", p.max_spikes.bit_length())
             refractory = counted(p.refractory, "refractory step")
             self._need(f"{p.name}: {refractory}", "refractory_bits", p.refractory.bit_length())
+            self._need(f"{p.name}: its synaptic filter", "currents", p.decay_i is not None)
         for q in network.projections:
             check_pool(q)
             bits = signed_bits(int(q.weights.min()), int(q.weights.max()))

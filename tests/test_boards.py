@@ -79,7 +79,7 @@ def test_every_board_has_room_for_its_own_chip() -> None:
 
 def test_weights_go_to_large_memories_where_there_are_some() -> None:
     found = estimate.estimate(find("icebreaker").fabric, find("icebreaker").family).used
-    assert (found.spram, found.bram) == (1, 30)
+    assert (found.spram, found.bram) == (1, 27)
     twice = replace(find("icebreaker").fabric, lanes=8)
     assert estimate.estimate(twice, find("icebreaker").family).used.spram == 2
 
@@ -223,7 +223,7 @@ def test_delay_lines_are_as_busy_as_their_sources() -> None:
 
 def test_fit_of_a_network_that_does_not(digits: golden.Network) -> None:
     found = fit_on(digits, "icebreaker")
-    assert not found.fits and "LUT: about" in found.problems[0] and "the board has 5,280" in found.problems[0]
+    assert not found.fits and "BRAM: about" in found.problems[0] and "the board has 30" in found.problems[0]
     given = fit_on(digits, "ulx3s-85f", replace(find("ulx3s-85f").fabric, weight_words=4))
     assert "needs weight_words" in given.problems[0]
     assert "fabric is spread over 2 chips; a board has one" in fit_on(
@@ -247,6 +247,20 @@ def test_fabrics_made_for_a_network(digits: golden.Network) -> None:
     for size in SHRINKABLE:
         if (less := getattr(bare, size) // 2) and size != "update_lanes":
             assert Placement(four, replace(bare, **{size: less})).problems, size
+    assert not bare.currents
+
+
+def test_a_synaptic_filter_asks_for_currents() -> None:
+    """Where the board's own Fabric has none."""
+    net = Network((Input("in", (2,)),), (Population("p", (2,), decay_i=2000),),
+                  (Projection("in", "p", np.ones((2, 2), np.int8)),), state_bits=10)
+    board = find("icebreaker")
+    assert not board.fabric.currents
+    fabrics = [fabric for fabric, placement in tailored(net, board.fabric) if not placement.problems]
+    assert len(fabrics) > 1 and all(fabric.currents is True for fabric in fabrics)
+    less = replace(fabrics[0], currents=False)
+    assert less.digest != fabrics[0].digest and estimate.estimate(less, board.family).used.lut < estimate.estimate(
+        fabrics[0], board.family).used.lut
 
 
 def test_fit_takes_a_leaner_fabric_where_the_boards_own_is_too_large(digits: golden.Network) -> None:

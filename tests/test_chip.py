@@ -53,6 +53,11 @@ def check(device: Device, network: Network, spikes: dict[str, np.ndarray], cores
     return run
 
 
+def unfiltered(network: Network) -> Network:
+    """The same network without synaptic filters."""
+    return network.replace(populations=[replace(p, decay_i=None) for p in network.populations])
+
+
 def check_any(device: Device, strategy: st.SearchStrategy[Network], examples: int,
               further: Callable[[Network, dict[str, np.ndarray], Run], None] = lambda network, spikes, run: None) -> None:
     """:func:`check` so many networks that fit, and ``further`` what it found."""
@@ -80,16 +85,24 @@ def test_any_network_on_other_engines(chips: Callable[..., Device], simulator: s
     check_any(device, networks() | planar(), 3)
 
 
-@pytest.mark.parametrize("simulator, examples", [("amaranth", 2), ("compiled", 40)])
-def test_any_dense_network_on_a_lean_chip(chips: Callable[..., Device], simulator: str, examples: int) -> None:
-    """Without places, and with neurons that are updated one after the other; the cycle model counts its clocks."""
-    device = chips(LEAN, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
+@pytest.mark.parametrize("simulator, currents, examples", [
+    ("amaranth", True, 2), ("compiled", True, 40), ("amaranth", False, 3),
+    pytest.param("compiled", False, 100, marks=pytest.mark.full)])
+def test_any_dense_network_on_a_lean_chip(chips: Callable[..., Device], simulator: str, currents: bool, examples: int
+                                          ) -> None:
+    """Without places, and with neurons that are updated one after the other, perhaps without synaptic filters; the cycle
+    model counts its clocks."""
+    fabric = replace(LEAN, currents=currents)
+    device = chips(fabric, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
 
     def count(network: Network, spikes: dict[str, np.ndarray], run: Run) -> None:
         trace = golden.run(network, spikes)
         np.testing.assert_array_equal(cycles(device.placement, trace, watch=list(network.population)), run.cycles)
 
-    check_any(device, networks(), examples, count)
+    check_any(device, networks() if currents else networks().map(unfiltered), examples, count)
+    if not currents:
+        with pytest.raises(AerloomError, match="a neuron's state has v, after, not 'i'"):
+            device.peek(next(iter(device.placement.network.population)), "i")
     window = Window((1, 4, 4), (3, 3))
     planes = Network((Input("in", (1, 4, 4)),), (Population("a", (2, 2, 2), threshold=5),),
                      (Projection("in", "a", np.ones((2, 1, 3, 3), np.int8), 0, window),))

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aerloom.hdl.neuron import NEEDED, Neuron, due, fired
+from aerloom.hdl.neuron import Neuron, due, fired, needed
 from aerloom.hdl.shapes import layout
 from aerloom.hdl.staged import Staged
 from aerloom.models import golden
@@ -22,8 +22,9 @@ from tests.networks import populations
 from tests.wrap import Plain, many
 
 TOYS = {
-    spike_bits: Fabric(state_bits=4, sum_bits=4, spike_bits=spike_bits, refractory_bits=refractory_bits)
-    for spike_bits, refractory_bits in ((1, 2), (2, 1))
+    f"{spike_bits}-{'filtered' if currents else 'plain'}": Fabric(
+        state_bits=4, sum_bits=4, spike_bits=spike_bits, refractory_bits=refractory_bits, currents=currents)
+    for spike_bits, refractory_bits in ((1, 2), (2, 1)) for currents in (True, False)
 }
 
 
@@ -44,9 +45,9 @@ class Fed(wiring.Component):
         wiring.connect(m, neuron.o, wiring.flipped(self.o))
         m.d.comb += neuron.i.valid.eq(self.i.valid)
         m.d.comb += [getattr(neuron.i.payload, name).eq(getattr(self.i.payload, name)) for name in due(self.fabric).members]
-        for name in self.fabric.neuron_record.fields:
+        for name, stage in needed(self.fabric).items():
             waits = Staged(m, name, 0, getattr(self.i.payload.parameters, name))
-            m.d.comb += getattr(neuron.parameters, name).eq(waits[NEEDED.get(name, 0)])
+            m.d.comb += getattr(neuron.parameters, name).eq(waits[stage])
         return m
 
 
@@ -95,14 +96,15 @@ def update(simulation, population, fabric, sums, fresh, v, i, after):
     words = record.pack(
         sum=wide(sums),
         fresh=wide(fresh),
-        state=fabric.state_record.pack(v=wide(v), i=wide(i), after=wide(after)),
-        parameters=fabric.neuron_record.pack(**{name: wide(x) for name, x in values.items()}),
+        state=fabric.state_record.pack_known(v=wide(v), i=wide(i), after=wide(after)),
+        parameters=fabric.neuron_record.pack_known(**{name: wide(x) for name, x in values.items()}),
     )
     out = simulation.exchange({"i": words.tolist()}, {"o": v.size})["o"]
     record = Record(state=fabric.state_record.width, spikes=fabric.spike_bits, clipped=1)
     came = record.unpack(np.array(out, object))
     state = fabric.state_record.unpack(came["state"])
-    return np.stack([came["spikes"], state["v"], state["i"], state["after"]]).astype(int), sum(came["clipped"])
+    i = state.get("i", np.zeros_like(state["v"]))
+    return np.stack([came["spikes"], state["v"], i, state["after"]]).astype(int), sum(came["clipped"])
 
 
 def longest(population):
@@ -125,7 +127,7 @@ def toy_populations(r, fabric):
     def some(a, b):
         return r.integers(a, b + 1, size)
 
-    paths = ((False, "membrane"), (True, "membrane"), (True, "current"))
+    paths = ((False, "membrane"), (True, "membrane"), (True, "current"))[: None if fabric.currents else 1]
     for reset, rounding, (filtered, bias_at), limits in itertools.product(
         ("subtract", "value", "none"), ("floor", "trunc"), paths, (False, True)
     ):
@@ -156,10 +158,11 @@ def toy_populations(r, fabric):
                 )
 
 
-@pytest.mark.parametrize("spike_bits", TOYS)
+@pytest.mark.parametrize("toy", TOYS)
 @pytest.mark.parametrize("stall", [0.0, 0.3])
-def test_every_membrane_and_sum_at_toy_width_under_every_option(engine, spike_bits, stall):
-    fabric, r = TOYS[spike_bits], np.random.default_rng(spike_bits)
+def test_every_membrane_and_sum_at_toy_width_under_every_option(engine, toy, stall):
+    fabric = TOYS[toy]
+    r = np.random.default_rng(fabric.spike_bits)
     v, sums = (x.reshape(-1) - 8 for x in np.meshgrid(np.arange(16), np.arange(16)))
     every = 41 if engine != "compiled" else 7 if stall else 1
     with open_engine(Plain(Fed(fabric)), engine, stall=stall) as simulation:
@@ -193,8 +196,9 @@ def test_any_options_at_full_width(engine, stall):
         check()
 
 
-def test_an_update_takes_a_clock(engine):
-    fabric = TOYS[1]
+@pytest.mark.parametrize("toy", TOYS)
+def test_an_update_takes_a_clock(engine, toy):
+    fabric = TOYS[toy]
     population = Population("p", (50,))
     zeros = np.zeros(50, int)
     with open_engine(Plain(Fed(fabric)), engine) as simulation:

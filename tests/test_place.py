@@ -200,6 +200,18 @@ def test_refuses_by_name(projections: list[Projection], says: str) -> None:
         place(net, TINY)
 
 
+def test_a_synaptic_filter_needs_currents() -> None:
+    def net(*decays: int | None) -> Network:
+        populations = tuple(Population(f"p{n}", (2,), decay_i=decay) for n, decay in enumerate(decays))
+        return Network((Input("in", (2,)),), populations, tuple(Projection("in", p.name, np.ones((2, 2), np.int8))
+                                                                for p in populations))
+
+    fabric = dataclasses.replace(TINY, currents=False)
+    place(net(None, None), fabric)
+    with pytest.raises(AerloomError, match=r"p1: its synaptic filter needs currents, and the Fabric has none\. It fits on: "):
+        place(net(None, 0), fabric)
+
+
 @pytest.mark.parametrize("cores", [*range(1, 10), 16, 33, 64])
 def test_the_tree_reaches_every_core_once(cores: int) -> None:
     fabric = dataclasses.replace(TINY, cores=cores)
@@ -221,6 +233,7 @@ def test_the_tree_reaches_every_core_once(cores: int) -> None:
     ({"weight_bits": 32}, "weight_bits must be at most 16"),
     ({"rows": 1.5}, "rows must be an integer of at least 1, not 1.5"),
     ({"pipelined": 2}, "pipelined must be true or false, not 2"),
+    ({"currents": 1}, "currents must be true or false, not 1"),
     ({"queue": -1}, "queue must be an integer of at least 0, not -1"),
 ])
 def test_a_fabric_checks_its_sizes(change: dict[str, int], says: str) -> None:
