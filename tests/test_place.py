@@ -208,7 +208,7 @@ def test_a_synaptic_filter_needs_currents() -> None:
 
     fabric = dataclasses.replace(TINY, currents=False)
     place(net(None, None), fabric)
-    with pytest.raises(AerloomError, match=r"p1: its synaptic filter needs currents, and the Fabric has none\. It fits on: "):
+    with pytest.raises(AerloomError, match=r"p1: its synaptic filter needs currents, and the Fabric has none\. It fits"):
         place(net(None, 0), fabric)
 
 
