@@ -6,9 +6,19 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pytest
+from test_chip import roomy
+
 import bench.__main__ as command
+from aerloom import AerloomError, Device, quantize, zoo
+from aerloom.host.dataset import spikes_of
+from aerloom.models import golden
+from aerloom.models.network import Network
+from aerloom.models.zoo import samples
 from bench import boards, moved
 
 ROOT = Path(__file__).parent.parent
@@ -73,3 +83,34 @@ def test_rows_of_the_table_of_boards_have_an_order() -> None:
     rows = [{"network": network, "board": board} for network in ("mnist", "digits", "mine.npz")
             for board in ("ulx3s-85f", "icebreaker", "orangecrab-25f")]
     assert sorted(rows[::-1], key=boards.place_of) == rows
+
+
+@pytest.fixture(scope="module")
+def digits() -> Network:
+    return quantize(zoo("digits"), 8).network
+
+
+def test_what_a_row_counts(chips: Callable[..., Device], digits: Network) -> None:
+    """Of a chip that takes images or spikes; and a row tells where the chip is not golden."""
+    device, images = roomy(chips, 1), samples("digits")[0][:4]
+    trace = golden.run(digits, spikes_of(digits, images))
+    spikes, seen = (boards.simulated(device, digits, trace, some) for some in (None, images))
+    assert (spikes["mismatches"], seen["mismatches"], seen["answers that differ"]) == (0, 0, 0)
+    assert spikes["cycles"] != seen["cycles"] > 25 * 64 and "answers that differ" not in spikes
+    other = golden.run(digits, np.roll(spikes_of(digits, images), 1, axis=0))
+    other.spikes["input"] = trace.spikes["input"]
+    assert boards.simulated(device, digits, other)["mismatches"] > 0
+    device.infer = lambda images: np.arange(len(images))  # type: ignore[method-assign]
+    try:
+        assert boards.simulated(device, digits, trace, images)["answers that differ"] > 0
+    finally:
+        del device.infer  # type: ignore[method-assign]
+
+
+def test_networks_as_a_chip_sees_them(digits: Network) -> None:
+    seen = boards.as_chip(digits)
+    assert seen.meta["encoding"] == {"name": "lfsr", "steps": 25} and digits.meta["encoding"]["name"] == "rate"
+    assert boards.as_chip(zoo("mnist-conv")).meta == zoo("mnist-conv").meta
+    weak = digits.replace(meta=digits.meta | {"encoding": {"name": "rate", "steps": 25, "max_rate": 0.5}})
+    with pytest.raises(AerloomError, match="no max_rate but 1"):
+        boards.as_chip(weak)
