@@ -108,7 +108,8 @@ class VirtualLine(SerialLine):
         try:
             if not (path := self.process.stdout.readline().strip()):
                 says = self.process.stderr.read().strip().splitlines()
-                raise AerloomError(f"the virtual board does not start: {says[-1] if says else 'it says nothing'}")
+                raise AerloomError(f"the virtual board does not start: "
+                                   f"{says[-1].removeprefix('error: ') if says else 'it says nothing'}")
             super().__init__(path, BAUDS[0])
         except BaseException:
             self._end()

@@ -70,7 +70,7 @@ class Fabric:
             if isinstance(size.default, bool):
                 if not isinstance(value, bool):
                     raise AerloomError(f"Fabric {self.name}: {size.name} must be true or false, not {value!r}")
-            elif not isinstance(value, int) or value < least:
+            elif type(value) is not int or value < least:
                 raise AerloomError(f"Fabric {self.name}: {size.name} must be an integer of at least {least}, not {value!r}")
         if self.runs and not self.places:
             raise AerloomError(f"Fabric {self.name}: runs are rows of a table of places, and there are no places")
@@ -78,6 +78,7 @@ class Fabric:
             if (value := getattr(self, name)) & value - 1:
                 raise AerloomError(f"Fabric {self.name}: {name} must be a power of two, not {value}")
         limits = {
+            "lanes": LONGEST_WORD * CHUNK,
             "update_lanes": self.lanes,
             "cores": 64,
             "chips": self.cores,

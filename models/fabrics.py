@@ -29,7 +29,8 @@ def read(path: Path) -> Fabric:
         raise AerloomError(f"{path}: not a Fabric: it must be an object of sizes by name")
     if unknown := sizes.keys() - {f.name for f in dataclasses.fields(Fabric)}:
         raise AerloomError(f"{path}: a Fabric has no {sorted(unknown)[0]!r}")
-    sizes.setdefault("name", path.stem)
+    if not isinstance(sizes.setdefault("name", path.stem), str):
+        raise AerloomError(f"{path}: not a Fabric: its name must be text, not {sizes['name']!r}")
     return Fabric(**sizes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import zipfile
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError
 
-__all__ = ["folder", "read_arrays", "reading", "write_arrays", "write_whole"]
+__all__ = ["folder", "read_arrays", "reading", "writable", "write_arrays", "write_whole"]
 
 NPY = b"\x93NUMPY"  # how an array begins
 STARTS = (NPY, b"PK\x03\x04", b"PK\x05\x06")  # an array, an archive, an archive of nothing
@@ -84,6 +85,20 @@ def folder(path: str | os.PathLike[str]) -> Path:
     except OSError as e:
         raise AerloomError(f"{path}: cannot be made a folder: {e.strerror or e}") from None
     return Path(path)
+
+
+def writable(path: str | os.PathLike[str]) -> None:
+    """Raises :class:`AerloomError` where :func:`write_whole` could not write: for asking before the work."""
+    place = os.path.dirname(path) or os.curdir
+    if os.path.isdir(path):
+        problem = errno.EISDIR
+    elif not os.path.isdir(place):
+        problem = errno.ENOTDIR if os.path.exists(place) else errno.ENOENT
+    elif not os.access(place, os.W_OK | os.X_OK):
+        problem = errno.EACCES
+    else:
+        return
+    raise AerloomError(f"{path}: cannot be written: {os.strerror(problem)}")
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:

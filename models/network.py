@@ -262,6 +262,10 @@ class Network:
             if not self.into(population.name):
                 raise AerloomError(f"{population.name}: nothing projects into it, so it would never take a step")
         _ = self.order  # raises for a cycle without delay
+        coding = self.meta.get("encoding", {})
+        if not isinstance(coding, Mapping) or not isinstance(coding.get("name", ""), str) or not isinstance(
+                coding.get("steps", 1), int):
+            raise AerloomError(f"meta: encoding must have a name, and steps in a whole number, not {coding!r}")
         self._check_ranges()
 
     def _check_ranges(self) -> None:

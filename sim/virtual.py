@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         while not (terminal.turn(watched) and not os.read(watched[0], 1)):
             pass
     except AerloomError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         pass

@@ -193,6 +193,10 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     np.savez(files["names.npz"], spikes=np.ones((2, 5, 64), np.uint8), labels=np.array(["a", "b"]))
     np.save(files["wide.npy"], np.zeros((1, 5, 65)))
     np.savez(tmp_path / "classes.npz", spikes=np.ones((2, 5, 64), np.uint8), labels=np.array([50, -1]))
+    np.save(tmp_path / "right.npy", np.zeros((1, 5, 64)))
+    (tmp_path / "true.json").write_text('{"lanes": true}')
+    (tmp_path / "seven.json").write_text('{"name": 7}')
+    (tmp_path / "broad.json").write_text('{"lanes": 1048576}')
     np.savez(tmp_path / "values.npz", values=np.ones((2, 64), np.float32))
     with np.load(whole) as archive:
         arrays = dict(archive)
@@ -245,6 +249,25 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     (["check", "whole.npz"], "whole.npz: not a NIR file, or damaged: it does not begin as HDF5 does"),
     (["check", "."], ".: cannot be read: Is a directory"),
     (["convert", ".", "--samples", "values.npz", "-o", "out.npz"], ".: cannot be read: Is a directory"),
+    (["run", "whole.npz", "right.npy", "-o", "out.npz", "--on", "golden", "--baked"], "--baked is for a chip that holds"),
+    (["run", "whole.npz", "right.npy", "-o", "out.npz", "--on", "golden", "--fabric", "tiny"], "not fit on Fabric tiny"),
+    (["run", "whole.npz", "right.npy", "-o", "out.npz", "--on", "golden", "--cores", "2"], "--cores are those of a chip"),
+    (["run", "whole.npz", "right.npy", "-o", "out.npz", "--fabric", "tiny"], "does not fit on Fabric tiny"),
+    (["run", "whole.npz", "right.npy", "-o", "out.npz", "--watch", "all"], "'all' is not a population"),
+    (["run", "whole.npz", "right.npy", "-o", "nowhere/out.npz"], "nowhere/out.npz: cannot be written: No such file or dir"),
+    (["infer", "whole.npz", "--on", "golden", "--fabric", "tiny"], "not fit on Fabric tiny"),
+    (["infer", "digits", "--on", "virtual", "--fabric", "tiny"], "does not fit on Fabric tiny"),
+    (["infer", "digits", "--on", "golden", "--steps", "9999999999999"], "not enough memory"),
+    (["convert", "spikes.npy", "--samples", "values.npz", "-o", "out.npz", "--picture", "nowhere/curve.png"],
+     "nowhere/curve.png: cannot be written: No such file or directory"),
+    (["sim", "digits", "--picture", "whole.npz/a.png"], "whole.npz/a.png: cannot be written: Not a directory"),
+    (["demo", "--picture", "."], ".: cannot be written: Is a directory"),
+    (["sweep", "digits", "-o", "nowhere/a.png"], "nowhere/a.png: cannot be written"),
+    (["fit", "digits", "--floorplan", "nowhere/a.png"], "nowhere/a.png: cannot be written"),
+    (["fit", "digits", "--fabric", "true.json"], "lanes must be an integer of at least 1, not True"),
+    (["fit", "digits", "--fabric", "seven.json"], "its name must be text, not 7"),
+    (["fit", "digits", "--fabric", "broad.json"], "lanes must be at most 4096, not 1048576"),
+    (["virtual", "tiny", "--engine", "abacus"], "error: there is no simulation engine 'abacus'"),
     (["build", "digits", "--board", "arty-a7-35", "-o", "whole.npz"], "whole.npz: cannot be made a folder: File exists"),
 ])
 def test_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -254,6 +277,19 @@ def test_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], says
     assert says in " ".join(result.stderr.split()), result.stderr
     assert "Traceback" not in result.stderr and not result.stdout
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path: Path) -> None:
+    """Neither a network from there nor a picture into it; a superuser may look everywhere."""
+    import os
+
+    closed = tmp_path / "closed"
+    closed.mkdir(0)
+    if os.access(closed, os.X_OK):
+        pytest.skip("this user may look into every folder")
+    for arguments in (["fit", "closed/net.npz"], ["fit", "digits", "--floorplan", "closed/a.png"]):
+        result = aerloom(*arguments, cwd=tmp_path)
+        assert result.returncode == 2 and "Permission denied" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:

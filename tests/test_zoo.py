@@ -13,6 +13,7 @@ from aerloom.host.measure import accuracy
 from aerloom.models import golden, zoo
 from aerloom.models.errors import AerloomError
 from aerloom.models.quantize import find_scale, quantize
+from aerloom.models.text import percent
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
 needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason=f"MNIST: there is no folder {MNIST}")
@@ -65,6 +66,21 @@ def measured(name, bits, count=None):
 @pytest.mark.parametrize("bits, least", [(8, 0.97), (2, 0.95)])
 def test_digits_are_recognised(bits, least):
     assert measured("digits", bits) >= least
+
+
+def test_the_card_of_digits_says_what_its_command_prints():
+    """Each row of the table: accuracy, spikes and operations, calibrated as `aerloom quantize` does."""
+    network = zoo.load("digits")
+    values, labels = zoo.samples("digits")
+    ((spikes, _),) = (piece.encoded(network) for piece in pieces(values, labels))
+    rows = [line.strip("| ").split(" | ") for line in zoo.card("digits").splitlines() if line.startswith("|")][2:]
+    assert [row[0] for row in rows] == ["float", "8 bits", "6 bits", "4 bits", "2 bits"]
+    for width, *said in rows:
+        net = network if width == "float" else quantize(network, int(width[0]), calibration=spikes).network
+        trace = golden.run(net, spikes)
+        right = np.mean(golden.classes(net, trace) == labels)
+        counts = [f"{trace.spikes[name].sum() / len(labels):,.1f}" for name in net.sources]
+        assert said == [percent(right), *counts, f"{trace.synaptic_operations / len(labels):,.0f}"], width
 
 
 @needs_mnist

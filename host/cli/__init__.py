@@ -49,6 +49,10 @@ def main() -> None:
     except AerloomError as e:
         console.print(f"[bold red]error:[/] {escape(str(e))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except MemoryError as e:
+        console.print(f"[bold red]error:[/] not enough memory: {escape(str(e) or 'take less at once')}", highlight=False,
+                      soft_wrap=True)
+        sys.exit(2)
     except SystemExit as e:
         sys.exit(2 if e.code == INTERRUPTED else e.code)
 

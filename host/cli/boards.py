@@ -96,7 +96,13 @@ def virtual(
         if bake is not None:
             get_integer(get_network(bake), bits).save(inside := Path(folder) / "network.npz")
             options += ["--bake", str(inside)]
-        process = subprocess.Popen([sys.executable, "-m", "aerloom.sim.virtual", *options])
+        command = [sys.executable, "-m", "aerloom.sim.virtual", *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout
+        with suppress(KeyboardInterrupt):
+            with console.status(f"building the simulator of {escape(target)} (cached for the next time)"):
+                path = process.stdout.readline()
+            print(path, end="", flush=True)
         while True:
             with suppress(KeyboardInterrupt):  # it gets Ctrl-C too, and ends in its own way
                 raise typer.Exit(process.wait())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.table import Table
 from ...models import zoo
 from ...models.errors import AerloomError
 from ...models.fabric import PRESETS
-from ...models.files import read_arrays
+from ...models.files import read_arrays, writable
 from ...models.load import load
 from ...models.network import Network
 from ...models.quantize import quantize
@@ -36,6 +37,9 @@ Data = Annotated[Path | None, typer.Option(help="Folder of the test data, where 
 SampleFile = Annotated[Path | None, typer.Option(
     "--samples", help="`.npz` for a network of your own: `labels` (n,), and `spikes` (n, steps, neurons) in whole "
     "numbers or `values` (n, inputs) that the network's own encoder takes.")]
+ChipName = Annotated[str | None, typer.Option(
+    "--fabric", help=f"Size of the chip: {', '.join(PRESETS)}, or a JSON file; by default medium (infer: vision), and of a "
+    "board what it says itself. With --on golden, a network that does not fit on it is refused.")]
 FabricName = Annotated[str, typer.Option("--fabric", help=f"Size of the chip: {', '.join(PRESETS)}, or a JSON file.")]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores to spread the network over; all of the Fabric's by default.")]
 Engine = Annotated[str, typer.Option(help="Simulator: compiled (fast), amaranth, cocotb or icarus.")]
@@ -69,8 +73,8 @@ def progress(title: str, total: int) -> Iterator[Any]:
 
 def get_network(name: str) -> Network:
     """A file, or a network of the zoo."""
-    if Path(name).exists() or name not in zoo.NAMES:
-        if not Path(name).exists() and not Path(name).suffix:
+    if os.path.exists(name) or name not in zoo.NAMES:
+        if not os.path.exists(name) and not Path(name).suffix:
             raise AerloomError(f"{name}: there is no such file, and no such network in the zoo: {', '.join(zoo.NAMES)}")
         return load(name)
     return zoo.load(name)
@@ -100,6 +104,13 @@ def get_samples(network: Network, data: Path | None, count: int | None, file: Pa
         return samples[:count], labels[:count]
     values, labels = zoo.samples(network, data)
     return values[:count], labels[:count]
+
+
+def destination(path: Path | None) -> Path | None:
+    """A file that a command will write, as callback of its option: what is wrong with the place is said before the work."""
+    if path is not None:
+        writable(path)
+    return path
 
 
 def numbers(option: str, text: str) -> list[int]:

@@ -29,6 +29,7 @@ from .common import (
     Data,
     NetworkName,
     SampleFile,
+    destination,
     get_integer,
     get_network,
     get_samples,
@@ -47,7 +48,7 @@ def fit(
     fabric: Annotated[list[str] | None, typer.Option(help="Only these Fabrics; with --board the one to build.")] = None,
     cores: Cores = None,
     floorplan: Annotated[Path | None, typer.Option(
-        help="Draw there what each core of the first Fabric that fits holds and does.")] = None,
+        callback=destination, help="Draw there what each core of the first Fabric that fits holds and does.")] = None,
     data: Data = None,
     samples: SampleFile = None,
     as_json: AsJson = False,

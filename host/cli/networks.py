@@ -40,6 +40,7 @@ from .common import (
     SemanticsName,
     changes_of,
     console,
+    destination,
     get_network,
     get_samples,
     numbers,
@@ -78,7 +79,7 @@ def list_zoo(
 
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A NIR file, or one of Lava-DL netx.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File for the network.")],
+    output: Annotated[Path, typer.Option("-o", "--output", callback=destination, help="File for the network.")],
     semantics: SemanticsName = None,
     settings: Changes = None,
     as_json: AsJson = False,
@@ -134,12 +135,12 @@ def convert_(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file of a ReLU network.")],
     samples: Annotated[Path, typer.Option(
         help="`.npz` with `values` (n, …) in 0 … 1, some hundreds of typical inputs, and their `labels` (n,).")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File for the spiking network.")],
+    output: Annotated[Path, typer.Option("-o", "--output", callback=destination, help="File for the spiking network.")],
     coding: Annotated[str, typer.Option(help="direct: each value as up to 15 spikes in every step; rate: evenly spaced "
                                              "single spikes.")] = "direct",
     steps: Annotated[int, typer.Option(help="Steps of a sample; 0: the fewest that do.")] = 0,
     percentile: Annotated[float, typer.Option(help="Of the activations of a layer: what becomes its threshold.")] = 99.9,
-    picture: Annotated[Path | None, typer.Option(help="Draw accuracy over time there.")] = None,
+    picture: Annotated[Path | None, typer.Option(callback=destination, help="Draw accuracy over time there.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a trained ReLU network into a spiking one, without training again."""
@@ -170,7 +171,8 @@ def convert_(
 
 def quantize_(
     network: NetworkName,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File for the integer network.")] = None,
+    output: Annotated[Path | None, typer.Option(
+        "-o", "--output", callback=destination, help="File for the integer network.")] = None,
     bits: Bits = 8,
     per_population: PerPopulation = False,
     state_bits: Annotated[int, typer.Option(help="Bits of a membrane; 0: the fewest that no sample leaves.")] = 18,
@@ -221,7 +223,8 @@ def quantize_(
 def sweep(
     network: NetworkName,
     bits: Annotated[str, typer.Option(help="Widths of a weight to try, with commas between.")] = "2,3,4,5,6,8",
-    picture: Annotated[Path, typer.Option("-o", "--output", help="Where to draw accuracy over bits.")] = Path("sweep.png"),
+    picture: Annotated[Path, typer.Option(
+        "-o", "--output", callback=destination, help="Where to draw accuracy over bits.")] = Path("sweep.png"),
     data: Data = None,
     samples: SampleFile = None,
     images: ImageLimit = None,

@@ -7,22 +7,28 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from ...models import encode, golden
 from ...models.errors import AerloomError
+from ...models.fabrics import named
 from ...models.files import read_arrays, write_arrays
+from ...models.network import Network
+from ...models.place import place
 from ...models.text import counted, percent
-from ..device import connect
+from ..device import Device, connect
 from .common import (
     AsJson,
     Bits,
+    ChipName,
     Cores,
     Data,
-    FabricName,
     Images,
     NetworkName,
     SampleFile,
     Target,
+    console,
+    destination,
     get_integer,
     get_network,
     get_samples,
@@ -31,16 +37,19 @@ from .common import (
     table,
 )
 
+SIMULATED = ("sim", "virtual")  # targets whose chip has the size that is asked for
+
 
 def run(
     network: NetworkName,
     spikes: Annotated[Path, typer.Argument(
         metavar="SPIKES", help="`.npy` (batch, steps, neurons), or `.npz` with one array per input.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="`.npz` for the spikes of every watched population.")],
+    output: Annotated[Path, typer.Option(
+        "-o", "--output", callback=destination, help="`.npz` for the spikes of every watched population.")],
     on: Target = "sim",
     watch: Annotated[list[str] | None, typer.Option(help="Populations to record; the outputs by default.")] = None,
     bits: Bits = 8,
-    fabric: FabricName = "medium",
+    fabric: ChipName = None,
     cores: Cores = None,
     inside: Annotated[bool, typer.Option(
         "--baked", help="The chip was built with the network inside: nothing is loaded, some of it is compared.")] = False,
@@ -51,15 +60,17 @@ def run(
     events = read_arrays(spikes)
     sent = golden.check_spikes(integer, events)
     batch, steps, _ = next(iter(sent.values())).shape
-    watched = list(watch or integer.outputs)
+    watched = [integer.find(name).name for name in watch or integer.outputs]
     answer: dict[str, Any] = {"samples": batch, "steps": steps, "output": str(output)}
     if on == "golden":
-        names = [integer.find(name).name for name in watched]
+        if inside:
+            raise AerloomError("--baked is for a chip that holds the network, and golden is none; leave it out")
+        _fits(integer, fabric, cores)
         trace = golden.run(integer, sent)
-        out = {name: trace.spikes[name] for name in names}
+        out = {name: trace.spikes[name] for name in watched}
         answer["synaptic_operations"] = trace.synaptic_operations
     else:
-        with connect(on, fabric) as device:
+        with _chip(on, fabric, "medium", integer, cores) as device:
             (device.assume if inside else device.load)(integer, watch=watched, cores=cores)
             with progress("samples", batch) as report:
                 result = device.run(sent, progress=report)
@@ -83,7 +94,7 @@ def infer(
     seed: Annotated[int, typer.Option(help="Of the rate encoder.")] = 0,
     on: Target = "sim",
     bits: Bits = 8,
-    fabric: FabricName = "vision",
+    fabric: ChipName = None,
     cores: Cores = None,
     data: Data = None,
     samples: SampleFile = None,
@@ -102,9 +113,10 @@ def infer(
     batch = encode.images(integer, values, steps, encoder, seed)
     answer: dict[str, Any] = {"images": len(batch), "steps": steps, "encoder": encoder}
     if on == "golden":
+        _fits(integer, fabric, cores)
         found = golden.classes(integer, golden.run(integer, batch.spikes()))
     else:
-        with connect(on, fabric) as device:
+        with _chip(on, fabric, "vision", integer, cores) as device:
             device.load(integer, cores=cores)
             down, up = device.sent, device.received
             with progress("images", len(batch)) as report:
@@ -118,3 +130,20 @@ def infer(
         if (packets := answer.get(f"packets_{way}")) is not None:
             rows.add_row(f"packets {way} per image", f"{packets / len(batch):,.1f}")
     show(answer, as_json, rows)
+
+
+def _chip(on: str, fabric: str | None, default: str, network: Network, cores: int | None) -> Device:
+    """The chip at a target; where it is simulated, a network that does not fit on it is refused before it is built."""
+    if on in SIMULATED:
+        fabric = fabric or default
+        place(network, named(fabric), cores)
+    with console.status(f"connecting to {escape(on)} (a simulator is built, and cached for the next time)"):
+        return connect(on, fabric)
+
+
+def _fits(network: Network, fabric: str | None, cores: int | None) -> None:
+    """What the size of a chip means to golden, which has none: a network that does not fit on it is refused."""
+    if fabric is not None:
+        place(network, named(fabric), cores)
+    elif cores is not None:
+        raise AerloomError("--cores are those of a chip; with --on golden, give its --fabric too")

@@ -31,6 +31,7 @@ from .common import (
     SampleFile,
     Scheduler,
     console,
+    destination,
     get_integer,
     get_network,
     get_samples,
@@ -50,7 +51,8 @@ def demo(
     cores: Cores = None,
     data: Data = None,
     engine: Engine = "compiled",
-    picture: Annotated[Path, typer.Option(help="Where to draw the spikes of the first sample.")] = Path("demo.png"),
+    picture: Annotated[Path, typer.Option(
+        callback=destination, help="Where to draw the spikes of the first sample.")] = Path("demo.png"),
     as_json: AsJson = False,
 ) -> None:
     """From a trained network to spikes out of a cycle-accurate chip, on real images, with every link checked."""
@@ -68,7 +70,8 @@ def sim(
     engine: Engine = "compiled",
     jobs: Jobs = None,
     scheduler: Scheduler = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the spikes of the first sample there.")] = None,
+    picture: Annotated[Path | None, typer.Option(
+        callback=destination, help="Draw the spikes of the first sample there.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate a network on its test data, and compare every spike and membrane with the golden model."""
