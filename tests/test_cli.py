@@ -1,6 +1,7 @@
 """The command line, as a user calls it: what it prints, and one sentence with exit code 2 where it cannot go on."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -281,8 +282,6 @@ def test_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], says
 
 def test_a_folder_that_may_not_be_looked_into(tmp_path: Path) -> None:
     """Neither a network from there nor a picture into it; a superuser may look everywhere."""
-    import os
-
     closed = tmp_path / "closed"
     closed.mkdir(0)
     if os.access(closed, os.X_OK):
@@ -293,8 +292,6 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
-    import os
-
     (tmp_path / "file").write_text("")
     result = aerloom("demo", cwd=tmp_path, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "file")})
     assert result.returncode == 2 and "is not writable" in result.stderr and "Traceback" not in result.stderr
@@ -308,6 +305,17 @@ def test_ctrl_c(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2 and "Traceback" not in err and not out
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_again_while_workers_end(tmp_path: Path) -> None:
+    process = subprocess.Popen([*COMMAND, "explore", "digits", "--jobs", "2"], cwd=tmp_path, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(8)
+    for pause in (0.5, 0.5, 0):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+        time.sleep(pause)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err and not out
 
 
 @pytest.mark.parametrize("imported", ["aerloom.host", "numpy", "typer", "aerloom.host.cli.common"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
-from typing import TextIO
+from types import FrameType
+from typing import NoReturn, TextIO
 
 import typer
 from rich.markup import escape
@@ -44,6 +46,8 @@ app.command()(boards.virtual)
 def main() -> None:
     """Run the command line: errors that a user can mend are one sentence and exit code 2; so is Ctrl-C."""
     warnings.showwarning = _note
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background of a shell it is ignored
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         app()
     except AerloomError as e:
@@ -55,6 +59,12 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as e:
         sys.exit(2 if e.code == INTERRUPTED else e.code)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    """Ctrl-C ends a command in order: workers too; another one does not disturb that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _note(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
