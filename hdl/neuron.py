@@ -57,7 +57,7 @@ class Neuron(wiring.Component):
 
     with a filter where the Fabric has ``currents``. No stage of the pipeline has more than one multiplication, addition or
     comparison of whole membranes. Unless the Fabric is ``pipelined``, a neuron and its parameters stay on the inputs until
-    it has fired.
+    it has fired, and two stages take a clock.
 
     Members
     -------
@@ -81,7 +81,8 @@ class Neuron(wiring.Component):
     @staticmethod
     def latency(fabric: Fabric) -> int:
         """Clocks from i to o."""
-        return limiting(fabric) + 3 + fabric.spike_bits + (fabric.spike_bits > 1)
+        stages = limiting(fabric) + 3 + fabric.spike_bits + (fabric.spike_bits > 1)
+        return stages if fabric.pipelined else stages // 2 + 1
 
     def elaborate(self, platform):
         m = Module()
@@ -89,7 +90,7 @@ class Neuron(wiring.Component):
 
         def at(t, name, value, shape=None):
             """``value``, made at stage t of what is there at stage t."""
-            return Staged(m, name, t, value, shape, most=None if fabric.pipelined else 1)
+            return Staged(m, name, t, value, shape, most=None if fabric.pipelined else int(t % 2 == 0))
 
         def given(t, name, value):
             """``value``, that is there at stage t."""
@@ -176,12 +177,12 @@ class Neuron(wiring.Component):
         waits = Mux(spikes[t] != 0, p["refractory"][t], Mux(after[t] != 0, after[t] - 1, 0))
         moved = p["reset_value"][t] & ~p["reset_late"][t] & (spikes[t] != 0)
         m.d.sync += [
-            self.o.valid.eq(valid[t]),
+            self.o.valid.eq(valid[self.latency(fabric) - 1]),
             o.spikes.eq(spikes[t]),
             o.clipped.eq(over[t]),
             o.state.v.eq(Mux(moved, p["reset_to"][t], membrane[t] - times(t, "reset", p["reset_by"], at_once))),
             o.state.after.eq(Mux(p["refractory"][t] != 0, waits, Mux(p["reset_late"][t], spikes[t], 0))),
         ]
         m.d.sync += [o.state.i.eq(new[t]) for _, new in current]
-        assert t + 1 == self.latency(fabric)
+        assert not fabric.pipelined or t + 1 == self.latency(fabric)
         return m

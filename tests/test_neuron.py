@@ -1,10 +1,11 @@
 """The neuron computes golden.fire: everywhere at toy width, and for any options at full width."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from hypothesis import given, settings
@@ -48,6 +49,30 @@ class Fed(wiring.Component):
         for name, stage in needed(self.fabric).items():
             waits = Staged(m, name, 0, getattr(self.i.payload.parameters, name))
             m.d.comb += getattr(neuron.parameters, name).eq(waits[stage])
+        return m
+
+
+class Kept(wiring.Component):
+    """A neuron that stays with its parameters until it has fired, and so one after the other."""
+
+    def __init__(self, fabric):
+        self.fabric = fabric
+        members = {**due(fabric).members, "parameters": layout(fabric.neuron_record)}
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout(members))),
+            "o": Out(stream.Signature(fired(fabric), always_ready=True)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.neuron = neuron = Neuron(self.fabric)
+        wiring.connect(m, neuron.o, wiring.flipped(self.o))
+        kept, there, comes = Signal(self.i.payload.shape()), Signal(), Signal()
+        m.d.comb += [self.i.ready.eq(~there), neuron.i.valid.eq(comes), neuron.parameters.eq(kept.parameters)]
+        m.d.comb += [getattr(neuron.i.payload, name).eq(getattr(kept, name)) for name in due(self.fabric).members]
+        m.d.sync += [comes.eq(self.i.valid & ~there), there.eq((self.i.valid | there) & ~neuron.o.valid)]
+        with m.If(~there):
+            m.d.sync += kept.eq(self.i.payload)
         return m
 
 
@@ -170,6 +195,19 @@ def test_every_membrane_and_sum_at_toy_width_under_every_option(engine, toy, sta
             i = r.integers(-8, 8, v.size) if population.decay_i is not None else np.zeros_like(v)
             fresh = (r.random(v.size) < 0.1).astype(int)
             after = r.integers(0, longest(population) + 1, v.size)
+            agree(simulation, population, fabric, sums, fresh, v, i, after)
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_neurons_one_after_the_other(toy):
+    """Some of the options, each for every membrane and some sums."""
+    fabric, r = dataclasses.replace(TOYS[toy], pipelined=False), np.random.default_rng(0)
+    v = np.arange(256) % 16 - 8
+    with open_engine(Plain(Kept(fabric)), "amaranth", stall=0.3) as simulation:
+        for population in itertools.islice(toy_populations(r, fabric), 0, None, 101 if fabric.currents else 41):
+            i = r.integers(-8, 8, v.size) if population.decay_i is not None else np.zeros_like(v)
+            after = r.integers(0, longest(population) + 1, v.size)
+            sums, fresh = r.integers(-8, 8, v.size), (r.random(v.size) < 0.1).astype(int)
             agree(simulation, population, fabric, sums, fresh, v, i, after)
 
 
