@@ -48,6 +48,9 @@ class Space:
         for name, tried in vars(self).items():
             if wrong := [n for n in tried if n < least.get(name, 1)]:
                 raise AerloomError(f"{name.replace('_', ' ')} to try must be at least {least.get(name, 1)}, not {wrong[0]}")
+        for name, tried in (("lanes", self.lanes), ("update lanes", self.update_lanes)):
+            if wrong := [n for n in tried if n & n - 1]:
+                raise AerloomError(f"{name} to try must be a power of two each, not {wrong[0]}")
         if min(self.update_lanes) > max(self.lanes):
             raise AerloomError(f"a core of {counted(max(self.lanes), 'lane')} cannot update "
                                f"{min(self.update_lanes)} neurons per clock")

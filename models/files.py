@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import AerloomError
 
-__all__ = ["folder", "read_arrays", "reading", "writable", "write_arrays", "write_whole"]
+__all__ = ["foldable", "folder", "read_arrays", "reading", "writable", "write_arrays", "write_whole"]
 
 NPY = b"\x93NUMPY"  # how an array begins
 STARTS = (NPY, b"PK\x03\x04", b"PK\x05\x06")  # an array, an archive, an archive of nothing
@@ -85,6 +85,20 @@ def folder(path: str | os.PathLike[str]) -> Path:
     except OSError as e:
         raise AerloomError(f"{path}: cannot be made a folder: {e.strerror or e}") from None
     return Path(path)
+
+
+def foldable(path: str | os.PathLike[str]) -> None:
+    """Raises :class:`AerloomError` where :func:`folder` could not make it: for asking before the work."""
+    place = Path(path).absolute()
+    while not os.path.exists(place):
+        place = place.parent
+    if not os.path.isdir(place):
+        problem = errno.EEXIST if place == Path(path).absolute() else errno.ENOTDIR
+    elif not os.access(place, os.W_OK | os.X_OK):
+        problem = errno.EACCES
+    else:
+        return
+    raise AerloomError(f"{path}: cannot be made a folder: {os.strerror(problem)}")
 
 
 def writable(path: str | os.PathLike[str]) -> None:

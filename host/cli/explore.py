@@ -11,7 +11,7 @@ import typer
 
 from ...models import fabrics
 from ...models.errors import AerloomError
-from ...models.files import folder, write_whole
+from ...models.files import foldable, folder, write_whole
 from ...models.text import counted, percent
 from ..dataset import pieces
 from ..explore import Point, Space, build, choose, front, networks, ordered, points
@@ -64,7 +64,7 @@ def explore(
                   numbers("--bits", bits), numbers("--state-bits", state_bits))
     exact, workers = get_network(network), Workers(jobs, scheduler)
     ordered(choice), tools("boards").find(board)  # raise where there is no such thing, before anything is measured
-    folder(output)
+    foldable(output)
     values, labels = get_samples(exact, data, images, samples)
     data_in_pieces = pieces(values, labels)
     with bars() as shown:
@@ -77,6 +77,7 @@ def explore(
         raise AerloomError(f"none of {counted(len(found), 'chip')} fits on {board}: {problems[0]}")
 
     def answer(best: Sequence[Point]) -> dict[str, Any]:
+        folder(output)
         chosen = choose(front(best), choice)
         fabrics.write(chosen.fabric, output / "fabric.json")
         width = Space(bits=(chosen.bits,), state_bits=(chosen.state_bits,))
