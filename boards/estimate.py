@@ -117,10 +117,10 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
     ff_bit, ff_rest = UPDATE_FFS[f.currents, f.pipelined]
     small = [(m, m.count) for m in memories(f) if not m.blocks(family) and not m.large(family)]
     ports = sum(router.ports for router in f.tree())
-    lut = (1600.0 + 590 * bool(f.pixels) + 270 * bool(f.classes) + 220 * ports
+    lut = (1600.0 + 490 * bool(f.pixels) + 220 * bool(f.classes) + 220 * ports
            + f.cores * (1800 - 250 * (not f.places) + 7 * f.projection_record.width + 50 * f.populations
                         + f.lanes * (2 * adder + 28) + f.update_lanes * (lut_bit * membrane + lut_rest)))
-    ff = (820.0 + 285 * bool(f.pixels) + 85 * bool(f.classes) + 113 * ports
+    ff = (820.0 + 262 * bool(f.pixels) + 80 * bool(f.classes) + 113 * ports
           + f.cores * (770 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
                        + f.lanes * 2 * adder
                        + f.update_lanes * (ff_bit * membrane + ff_rest)))
@@ -131,6 +131,7 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
             ff += memory.bits * memory.words * count
             lut += memory.bits * memory.words * count * 0.8
     period = 10 + 0.1 * membrane  # stages of one operation; wires are most of it
+    period += 2.8 * bool(f.pixels)  # the encoder reads, compares and goes on in one clock
     if not family.lutram:  # a logic cell holds one of each, and they rarely share it
         lut += 0.6 * ff
     return lut, ff, period

@@ -25,7 +25,7 @@ from ..models.place import Part, Placement, place
 from .encode import direct
 from .link import Link
 from .loaded import Loaded, Run, steps_in
-from .probe import Probe, join
+from .probe import NONE, Probe, join
 from .samples import Array, Samples, as_batch, only, size_of
 
 __all__ = ["Decisions", "Device", "Run", "connect"]
@@ -122,12 +122,12 @@ class Device(Probe):
             (image.pictures(samples).reshape(-1), samples.ranges) if isinstance(samples, Images)
             else (loaded.encode(samples), None)
         )
-        self._start(steps)
-        self._exchange(image.settings(loaded.placement, steps, output, ranges), 0)
+        settings = image.settings(loaded.placement, steps, output, ranges)
         per_sample = max(1, len(words) // batch)
-        report = None if progress is None else lambda n: progress(min(n // per_sample, batch))
+        report = None if progress is None else lambda n: progress(max(0, min((n - len(settings)) // per_sample, batch)))
         heard = [part for part in loaded.parts if part is not output]
-        replies = self._exchange(words, batch * (steps * len(heard) + (output is not None)), report)
+        replies = self._start(steps, np.concatenate([settings, words]),
+                              batch * (steps * len(heard) + (output is not None)), report)
         self._expect(batch * steps)
         return replies
 
@@ -276,11 +276,12 @@ class Device(Probe):
             self._expect(n + 1)
             yield {name: a[0, 0] for name, a in answer.spikes.items()}
 
-    def _start(self, steps: int) -> None:
-        """Start afresh, with samples of so many steps (0: one that never ends)."""
-        self._exchange(self.placement.samples(steps), 0)
-        self._ask(list(range(self.fabric.cores)), Space.COUNTERS, 0, 1)
-        self._exchange(image.start(), 0)
+    def _start(self, steps: int, words: Words = NONE, replies: int = 0, progress: Callable[[int], Any] | None = None
+               ) -> Words:
+        """Start afresh, with samples of so many steps (0: one that never ends), and exchange packets. The link is waited
+        for twice and no more: over USB each time takes longer than many a sample."""
+        self._ask(list(range(self.fabric.cores)), Space.COUNTERS, 0, 1, after=self.placement.samples(steps))
+        return self._exchange(np.concatenate([image.start(), words]), replies, progress)
 
     # --- what the chip can be asked
 

@@ -14,7 +14,9 @@ from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, CORE_COUNTERS, COUNTER_B
 from ..models.packets import Words, address, packet
 from .link import Link
 
-__all__ = ["Probe", "join"]
+__all__ = ["NONE", "Probe", "join"]
+
+NONE = np.zeros(0, np.uint32)  #: no packets
 
 
 class Probe:
@@ -81,9 +83,11 @@ class Probe:
     def _read(self, node: int, space: Space, word: int, chunks: int) -> Words:
         return self._ask([node], space, word, chunks)
 
-    def _ask(self, nodes: Sequence[int], space: Space, word: int, chunks: int) -> Words:
-        """So many chunks of a memory of each node. What a run that was broken off still sends among them is dropped."""
+    def _ask(self, nodes: Sequence[int], space: Space, word: int, chunks: int, after: Words = NONE) -> Words:
+        """So many chunks of a memory of each node, when the packets ``after`` which that is asked have arrived. What a run
+        that was broken off still sends among them is dropped."""
         ask = np.array([p for n in nodes for p in (address(n, space, word), packet(Kind.READ, n, chunks))], np.uint32)
+        ask = np.concatenate([after, ask])
         found = np.zeros(0, np.uint32)
         while len(found) < len(nodes) * chunks:
             fields = PACKET.unpack(self._exchange(ask, len(nodes) * chunks - len(found)))

@@ -204,6 +204,20 @@ def test_direct_coding_is_a_bias_for_each_sample(chips: Callable[..., Device], r
     np.testing.assert_array_equal(device.run(spikes).spikes["out"], golden.run(network, spikes).spikes["out"])
 
 
+def test_the_link_is_waited_for_twice(chips: Callable[..., Device], monkeypatch: pytest.MonkeyPatch) -> None:
+    device, network = roomy(chips, 1), dense(3)
+    device.load(network)
+    exchange, waits = device._link.exchange, []
+
+    def counted(words: np.ndarray, *rest: Any) -> np.ndarray:
+        waits.append(len(words))
+        return exchange(words, *rest)
+
+    monkeypatch.setattr(device._link, "exchange", counted)
+    device.infer(images=values(network, 3), steps=9)
+    assert len(waits) == 2 and min(waits) > 2
+
+
 def test_cycles_count_to_the_last_answer(chips: Callable[..., Device]) -> None:
     device, network = roomy(chips, 1), dense(3)
     device.load(network)
