@@ -195,6 +195,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
     np.save(files["wide.npy"], np.zeros((1, 5, 65)))
     np.savez(tmp_path / "classes.npz", spikes=np.ones((2, 5, 64), np.uint8), labels=np.array([50, -1]))
     np.save(tmp_path / "right.npy", np.zeros((1, 5, 64)))
+    np.savez(tmp_path / "nan_values.npz", values=np.full((2, 64), np.nan), labels=np.array([1, 2]))
     (tmp_path / "true.json").write_text('{"lanes": true}')
     (tmp_path / "seven.json").write_text('{"name": 7}')
     (tmp_path / "broad.json").write_text('{"lanes": 1048576}')
@@ -263,6 +264,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
      "nowhere/curve.png: cannot be written: No such file or directory"),
     (["sim", "digits", "--picture", "whole.npz/a.png"], "whole.npz/a.png: cannot be written: Not a directory"),
     (["demo", "--picture", "."], ".: cannot be written: Is a directory"),
+    (["sim", "digits", "--samples", "nan_values.npz"], "values to encode must be in 0 … 1, not nan … nan"),
     (["sweep", "digits", "-o", "nowhere/a.png"], "nowhere/a.png: cannot be written"),
     (["fit", "digits", "--floorplan", "nowhere/a.png"], "nowhere/a.png: cannot be written"),
     (["fit", "digits", "--fabric", "true.json"], "lanes must be an integer of at least 1, not True"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...models import zoo
+from ...models import golden, zoo
 from ...models.errors import AerloomError
 from ...models.fabrics import named
 from ...models.network import Network
@@ -85,7 +85,8 @@ def _verify(exact: Network, name: str, images: int, bits: int, fabric: str, core
     values, labels = get_samples(exact, data, images, samples)
     integer = get_integer(exact, bits)
     data_in_pieces = pieces(values, labels, max(1, min(PIECE, len(values) // 8)))
-    place(integer, named(fabric), cores)  # says what does not fit before anything is built
+    place(integer, named(fabric), cores)  # says what does not fit before anything is built, and so what samples are not
+    golden.check_spikes(integer, data_in_pieces[0].encoded(exact)[0])
     with console.status(f"building the simulator of Fabric {fabric} (cached for the next time)"):
         device = connect("sim", fabric, engine=engine)
     built = time.perf_counter() - began
