@@ -111,6 +111,7 @@ class Emit(wiring.Component):
         rest = Signal(spikes_layout)  # the word without its lowest spike
         lane = Signal(range(lanes)) if lanes > 1 else Signal(1)
         take, pull, more = Signal(), Signal(), word.as_value().any()
+        ends = Signal()  # there is nothing behind this word
 
         m.d.comb += [self.jobs.ready.eq(~busy), rest.eq(word)]
         with m.If(self.jobs.valid & ~busy):
@@ -128,7 +129,7 @@ class Emit(wiring.Component):
             take.eq(ahead & (~more | (self.o.ready & ~rest.as_value().any()))),
             pull.eq(there & (take | ~ahead)),
             read.en.eq(pull | ~there),
-            self.o.valid.eq(more | (busy & (left == 0) & ~there & ~ahead)),
+            self.o.valid.eq(more | ends),
             self.o.payload.kind.eq(Mux(more, Kind.SPIKE, Kind.STEP)),
             self.o.payload.key.eq(job.key),
             self.o.payload.index.eq(Mux(more, place * lanes + lane, 0)),
@@ -146,6 +147,7 @@ class Emit(wiring.Component):
             m.d.sync += there.eq(left != 0)
             with m.If(left != 0):
                 m.d.sync += [left.eq(left - 1), address.eq(address + 1)]
+        m.d.sync += ends.eq(busy & (left == 0) & ~there & ~ahead & ~self.sent.valid)
         with m.If(self.sent.valid):
             m.d.sync += busy.eq(0)
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..models.contents import NOTHING, Stored
-from ..models.fabric import Fabric, Space
+from ..models.fabric import CHUNK, Fabric, Space
 from .emit import grant, message
 from .ledger import Ledger
 from .shapes import WRITES, layout
@@ -66,11 +66,9 @@ class Schedule(wiring.Component):
         )
         m.submodules.tokens = tokens = Ledger(slots, fabric.token_bits)
         m.submodules.credits = credits = Ledger(slots, fabric.token_bits)
-        m.submodules.steps = steps = Memory(shape=16, depth=slots, init=[])  # taken in this sample
+        m.submodules.steps = steps = Memory(shape=CHUNK, depth=slots, init=[])  # of this sample, still to take
         steps_read, steps_write = steps.read_port(), steps.write_port()
         wiring.connect(m, wiring.flipped(self.write), populations.write)
-        wiring.connect(m, wiring.flipped(self.token), tokens.paid)
-        wiring.connect(m, wiring.flipped(self.credit), credits.paid)
 
         idle, ready = Signal(slots, init=-1), Signal(slots)  # nothing to send; something to send
         with m.If(self.swept.valid):
@@ -82,11 +80,17 @@ class Schedule(wiring.Component):
         row = Signal.like(populations.data, reset_less=True)  # a plain register, so that it can be that of a block of RAM
         m.d.sync += row.eq(populations.data)
         m.d.comb += [populations.address.eq(slot), steps_read.addr.eq(slot), steps_write.addr.eq(slot)]
-        for ledger in (tokens, credits):
-            m.d.comb += ledger.owed.payload.slot.eq(slot)
+        owes, first = Signal(2), Signal()  # tokens, credits: so many more; so many for the first step
+        for n, (ledger, paid, name) in enumerate(((tokens, self.token, "tokens"), (credits, self.credit, "credits"))):
+            m.d.sync += [  # all a clock late: what the walk and the table say comes from far away
+                ledger.paid.valid.eq(paid.valid),
+                ledger.paid.payload.eq(paid.payload),
+                ledger.owed.valid.eq(owes[n]),
+                ledger.owed.payload.slot.eq(slot),
+                ledger.owed.payload.first.eq(first),
+                ledger.owed.payload.amount.eq(Mux(first, getattr(row, f"{name}_first"), getattr(row, name))),
+            ]
         m.d.comb += [
-            tokens.owed.payload.amount.eq(row.tokens),
-            credits.owed.payload.amount.eq(row.credits),
             self.sweeps.payload.slot.eq(slot),
             self.sweeps.payload.fresh.eq(self.fresh.bit_select(slot, 1)),
             self.messages.payload.slot.eq(slot),
@@ -100,6 +104,7 @@ class Schedule(wiring.Component):
             if name in row.shape().members:
                 m.d.comb += getattr(self.sweeps.payload, name).eq(getattr(row, name))
 
+        left = Signal(CHUNK)  # steps, with the one that is taken; 0: nobody counts
         may_sweep, may_send = tokens.free & idle, credits.free & ready
         with m.FSM():
             with m.State("READ FIRST"):
@@ -107,13 +112,7 @@ class Schedule(wiring.Component):
             with m.State("FETCH FIRST"):
                 m.next = "FIRST"
             with m.State("FIRST"):  # after a reset, once for each slot: what its very first step waits for
-                for ledger, first in ((tokens, row.tokens_first), (credits, row.credits_first)):
-                    m.d.comb += [
-                        ledger.owed.valid.eq(1),
-                        ledger.owed.payload.first.eq(1),
-                        ledger.owed.payload.amount.eq(first),
-                    ]
-                m.d.comb += steps_write.en.eq(1)
+                m.d.comb += [owes.eq(0b11), first.eq(1)]
                 m.d.sync += slot.eq(slot + 1)
                 m.next = "READ FIRST"
                 with m.If(slot == slots - 1):
@@ -136,7 +135,7 @@ class Schedule(wiring.Component):
             with m.State("MESSAGE"):
                 m.d.comb += self.messages.valid.eq(1)
                 with m.If(self.messages.ready):
-                    m.d.comb += credits.owed.valid.eq(1)
+                    m.d.comb += owes[1].eq(1)
                     m.d.sync += ready.bit_select(slot, 1).eq(0)
                     m.next = "CHOOSE"
             with m.State("READ SWEEP"):
@@ -146,17 +145,13 @@ class Schedule(wiring.Component):
             with m.State("SWEEP"):
                 m.d.comb += self.sweeps.valid.eq(1)
                 with m.If(self.sweeps.ready):
-                    over = Signal()
-                    m.d.comb += [
-                        tokens.owed.valid.eq(1),
-                        over.eq(steps_read.data + 1 == row.steps),
-                        steps_write.en.eq(1),
-                        steps_write.data.eq(Mux(over, 0, steps_read.data + 1)),
-                    ]
-                    m.d.sync += [idle.bit_select(slot, 1).eq(0), self.fresh.bit_select(slot, 1).eq(over)]
+                    m.d.comb += owes[0].eq(1)
+                    m.d.sync += idle.bit_select(slot, 1).eq(0)
+                    m.d.sync += left.eq(Mux(self.sweeps.payload.fresh, row.steps, steps_read.data))
                     m.next = "GRANT"
             with m.State("GRANT"):
-                m.d.comb += self.grants.valid.eq(1)
+                m.d.comb += [self.grants.valid.eq(1), steps_write.en.eq(1), steps_write.data.eq(left - left.any())]
+                m.d.sync += self.fresh.bit_select(slot, 1).eq(left == 1)
                 with m.If(self.grants.ready):
                     m.next = "CHOOSE"
         return m

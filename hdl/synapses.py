@@ -1,6 +1,6 @@
 """Weights and sums: ``lanes`` additions per clock, and no multiplier."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -23,28 +23,29 @@ def summed(fabric: Fabric) -> data.StructLayout:
 
 
 class Past(enum.Enum, shape=2):
-    """A sum as it was stored last, that three operations ago left, or that two operations ago left."""
+    """What an addition starts from, unless that is what the operation before it made: nothing, the sum that is stored, or
+    what the operation before that made."""
 
-    STORED = 0
-    THIRD = 1
+    NOTHING = 0
+    STORED = 1
     SECOND = 2
 
 
 class Choice(wiring.Component):
-    """Which past sum an addition starts from, unless it is that of the operation before.
+    """A past sum.
 
     A component of its own, so that synthesis for ECP5 leaves the last choice to the adder's own tables.
     """
 
     def __init__(self, shape):
-        super().__init__({"which": In(Past), "stored": In(shape), "third": In(shape), "second": In(shape), "o": Out(shape)})
+        super().__init__({"which": In(Past), "stored": In(shape), "second": In(shape), "o": Out(shape)})
 
     def elaborate(self, platform):
         m = Module()
         with m.Switch(self.which):
-            for past, value in ((Past.STORED, self.stored), (Past.THIRD, self.third), (Past.SECOND, self.second)):
+            for past, value in ((Past.NOTHING, 0), (Past.STORED, self.stored), (Past.SECOND, self.second)):
                 with m.Case(past):
-                    m.d.comb += self.o.eq(value)
+                    m.d.comb += Value.cast(self.o).eq(Value.cast(value))
         return m
 
 
@@ -53,13 +54,13 @@ class Slice(wiring.Component):
 
     ::
 
-        weights_at ─► weights ─► c ─► d ──────────────────────► (+) ─► e ─┬─► sums[e_row]
-        row ───────────────────► sums ─┬─► d ─► Choice ─► (or) ─┘         │
-                                       │          ▲        ▲              │
-                                       └─► swept  └────────┴── of up to three operations ago
+        weights_at ─► weights ─► c ─► d ───────────────────► (+) ─┬─► sums[d_row]
+        row ───────────────────► sums ─┬─► d ─► Choice ─► (or) ─┘ └─► last ─► second
+                                       │          ▲        ▲            │       │
+                                       └─► swept  └────────┴────────────┴───────┘
 
     Memories give what they read to plain registers, which can be those of a block of RAM itself: weights to c, and then d;
-    sums to d. What d adds, e stores.
+    sums to d. What d adds is stored in the same clock, so what the third operation before it made is in the memory.
 
     Members
     -------
@@ -69,10 +70,10 @@ class Slice(wiring.Component):
         What stage b reads.
     d_past, d_last : In
         What d adds to: a past sum, or the one that was made a clock ago.
-    d_clears : In
-        Zero it is instead.
-    e_row, e_store : In
-        Where e stores, and whether it does.
+    d_row, d_store : In
+        Where d stores, and whether it does.
+    c_clears : In
+        The next weights that d adds are zero.
     swept : Out
         Sums, in stage d.
     weights : Out
@@ -90,9 +91,9 @@ class Slice(wiring.Component):
                 "row": In(row),
                 "d_past": In(Past),
                 "d_last": In(1),
-                "d_clears": In(1),
-                "e_row": In(row),
-                "e_store": In(1),
+                "d_row": In(row),
+                "d_store": In(1),
+                "c_clears": In(1),
                 "swept": Out(sums),
                 "weights": Out(data.ArrayLayout(signed(fabric.weight_bits), self.lanes)),
                 "write": In(WRITES),
@@ -116,8 +117,8 @@ class Slice(wiring.Component):
         place = self.write.payload.place
         mine = (place.space == Space.WEIGHTS) & (place.chunk == self.chunk) & (place.address < fabric.weight_words)
         c_weights, d_weights = (Signal.like(self.weights, name=f"{stage}_weights", reset_less=True) for stage in "cd")
-        d_sums, made = (Signal.like(self.swept, name=name, reset_less=True) for name in ("d_sums", "made"))
-        second, third = (Signal.like(self.swept, name=name, reset_less=True) for name in ("second", "third"))
+        d_sums, last, second = (Signal.like(self.swept, name=name, reset_less=True) for name in ("d_sums", "last", "second"))
+        made = Signal.like(self.swept)
         m.submodules.choice = choice = Choice(self.swept.shape())
         m.d.comb += [
             load.addr.eq(self.weights_at),
@@ -125,22 +126,19 @@ class Slice(wiring.Component):
             load.en.eq(self.write.valid & mine),
             fetch.addr.eq(self.weights_at),
             read.addr.eq(self.row),
-            write.addr.eq(self.e_row),
+            write.addr.eq(self.d_row),
             write.data.eq(made),
-            write.en.eq(self.e_store),
+            write.en.eq(self.d_store),
             self.weights.eq(c_weights),
             self.swept.eq(d_sums),
             choice.which.eq(self.d_past),
             choice.stored.eq(d_sums),
             choice.second.eq(second),
-            choice.third.eq(third),
         ]
-        m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(c_weights), d_sums.eq(read.data)]
-        m.d.sync += [second.eq(made), third.eq(second)]
-        for n in range(self.lanes):
-            m.d.sync += made[n].eq(Mux(self.d_last, made[n], choice.o[n]) + d_weights[n])
-        with m.If(self.d_clears):
-            m.d.sync += made.eq(0)
+        m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(c_weights), d_sums.eq(read.data), last.eq(made), second.eq(last)]
+        m.d.comb += [made[n].eq(Mux(self.d_last, last[n], choice.o[n]) + d_weights[n]) for n in range(self.lanes)]
+        with m.If(self.c_clears):
+            m.d.sync += d_weights.eq(0)
         return m
 
 
@@ -156,7 +154,7 @@ class Synapses(wiring.Component):
     Members
     -------
     i : stream of operations
-        One per clock, in any order of rows; but a sweep comes fourth at the earliest behind what changed its row.
+        One per clock, in any order of rows; but a sweep comes third at the earliest behind what changed its row.
     o : stream of sums
         The sums of a group, before they are cleared; they stay as long as ``i`` does. Latency :attr:`latency`.
     write : stream of 16-bit writes
@@ -188,13 +186,14 @@ class Synapses(wiring.Component):
         def at(stage, name, value, shape=None, **kept):
             return Staged(m, name, stage, value, shape, **kept)
 
-        # a, b, c, d and e are stages 1 to 5
+        # a, b, c and d are stages 1 to 4
         stores = at(0, "stores", self.i.valid & (i.add | i.clear), resets=True)
         clears = at(0, "clears", i.clear)
         row = at(0, "row", i.row)
         weights_at = at(0, "weights_at", Mux(self.i.valid, i.weights, self.read.payload.address))
-        last, second, third = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2, 3))  # its row, n operations ago
-        last, past = at(1, "last", last), at(1, "past", Mux(second, Past.SECOND, Mux(third, Past.THIRD, Past.STORED)), Past)
+        last, second = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2))  # its row, n operations ago
+        last = at(1, "last", last & ~clears[1])
+        past = at(1, "past", Mux(clears[1], Past.NOTHING, Mux(second, Past.SECOND, Past.STORED)), Past)
 
         slices = []
         for n in range(fabric.weight_chunks):
@@ -204,9 +203,9 @@ class Synapses(wiring.Component):
                 part.row.eq(row[2]),
                 part.d_past.eq(past[4]),
                 part.d_last.eq(last[4]),
-                part.d_clears.eq(clears[4]),
-                part.e_row.eq(row[5]),
-                part.e_store.eq(stores[5]),
+                part.d_row.eq(row[4]),
+                part.d_store.eq(stores[4]),
+                part.c_clears.eq(clears[3]),
                 part.write.valid.eq(self.write.valid),
                 part.write.payload.eq(self.write.payload),
             ]
@@ -221,7 +220,8 @@ class Synapses(wiring.Component):
         m.d.sync += self.o.valid.eq(sweeps[4])
         m.d.comb += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
         group = update_now["state"][4][: exact_log2(fabric.groups)]
-        m.d.sync += self.o.payload.sums.as_value().eq(Cat(sums).word_select(group, fabric.update_lanes * fabric.sum_bits))
+        groups = [Cat(sums[n : n + fabric.update_lanes]) for n in range(0, fabric.lanes, fabric.update_lanes)]
+        m.d.sync += self.o.payload.sums.as_value().eq(Array(groups)[group])
 
         # the weights that are asked for
         asked = at(0, "asked", self.read.valid & self.read.ready, resets=True)

@@ -83,7 +83,7 @@ class Walk(wiring.Component):
         (after a reset: clear every row)
 
     A spike that reaches n rows in all its windows takes n clocks and the next one follows without a gap; sums and weights
-    are found by adding, not by multiplying. A sweep starts between two spikes, four clocks after the last
+    are found by adding, not by multiplying. A sweep starts between two spikes, three clocks after the last
     row of the first, and holds up the second.
 
     Parameters
@@ -108,7 +108,7 @@ class Walk(wiring.Component):
         Weights in the window that is begun in this clock.
     """
 
-    pause = 2  #: clocks after a sweep was taken, in which the sums before it are stored
+    pause = 1  #: clocks after a sweep was taken, in which the sums before it are stored
 
     def __init__(self, fabric: Fabric, pace: int = 1):
         self.fabric, self.pace = fabric, pace

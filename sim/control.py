@@ -232,6 +232,7 @@ def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
     it reads on."""
     sent = 0
     more, there, ahead = s.more[c], s.there[c], s.ahead[c]
+    ends = s.busy[c] != 0 and s.left[c] == 0 and not there and not ahead
     take = ahead and (more == 0 or (taken and more == 1))
     pull = there and (take or not ahead)
     if more and taken:
@@ -239,12 +240,14 @@ def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
         s.next_spike[c] += 1
     elif taken:
         sent = s.sender[c] + 1
-        s.busy[c] = 0
+        s.busy[c], ends = 0, False
     if take:
         s.more[c] = e.sizes[s.next_group[c]]
         s.next_group[c] += 1
-    if take or pull or (not there and s.left[c]):
+    if take or pull or (not there and s.left[c]) or ends != s.ends[c]:
         sent = sent or -1
+    s.ends[c] = ends
+    if take or pull or (not there and s.left[c]):
         s.ahead[c] = pull or (ahead and not take)
     if pull or not there:
         s.there[c] = s.left[c] != 0
@@ -281,7 +284,7 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     """Computes :class:`aerloom.hdl.core.Core`; whether anything happens but rows that are counted."""
     # what leaves: Emit, Creditor, Merge
     more = s.more[c]
-    sends = more != 0 or (s.busy[c] and s.left[c] == 0 and not s.there[c] and not s.ahead[c])
+    sends = more != 0 or s.ends[c] != 0
     who = turn((sends != 0) | (s.grant[c] != 0) << 1, s.last[c], s.held[c], 3)
     valid = sends if who == 0 else s.grant[c] != 0 if who == 1 else False
     free = not b.full[p.exit[c]]
@@ -315,13 +318,13 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     started = schedule(c, p, e, s, walks & 2, jobs_ready, grants_ready)
     sent = emit(c, p, e, s, valid and free and who == 0, slot if started == 1 else -1)
     happens |= creditor(c, p, s, valid and free and who == 1, slot if started == 2 else -1)
-    happens |= sent != 0 or state != s.state[c]
-    if walks & 1:
-        into = visit >> SLOT & 0xFFF
-        if visit & 7 == STEP:
-            s.tokens[c, into] -= 1
-        elif visit & 7 == CREDIT:
-            s.credits[c, into] -= 1
+    happens |= sent != 0 or state != s.state[c] or s.paid[c] != 0
+    into = s.paid[c] >> SLOT & 0xFFF  # a clock late
+    if s.paid[c] & 7 == STEP:
+        s.tokens[c, into] -= 1
+    elif s.paid[c] & 7 == CREDIT:
+        s.credits[c, into] -= 1
+    s.paid[c] = visit if walks & 1 and visit & 7 != SPIKE else 0
     swept = s.under_way[c, s.at[c]]
     if swept:
         s.ready[c, swept - 1] = 1

@@ -98,6 +98,7 @@ class Cores(NamedTuple):
     taken: Ints
     tokens: Ints
     credits: Ints
+    paid: Ints  # the visit that pays one of these a clock later, or 0
     grant: Ints  # Creditor
     granting: Ints
     granted: Ints
@@ -107,6 +108,7 @@ class Cores(NamedTuple):
     left: Ints
     there: Ints
     ahead: Ints
+    ends: Ints
     more: Ints
     next_group: Ints
     next_spike: Ints
