@@ -131,7 +131,6 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
             ff += memory.bits * memory.words * count
             lut += memory.bits * memory.words * count * 0.8
     period = 10 + 0.1 * membrane  # stages of one operation; wires are most of it
-    period += 2.8 * bool(f.pixels)  # the encoder reads, compares and goes on in one clock
     if not family.lutram:  # a logic cell holds one of each, and they rarely share it
         lut += 0.6 * ff
     return lut, ff, period

@@ -63,13 +63,13 @@ class Encoder(wiring.Component):
                 m.d.sync += draw[CHUNK:].eq(written.data)
                 m.d.comb += go.eq(1)
 
-        # the pixel that the memory shows, and the one after it
+        # a pixel, behind it the one that the memory shows, and the one after that
         after = Signal(range(fabric.pixels))
         odd, moves = Signal(), Signal()
-        pixel = image.data.word_select(odd, CHUNK // 2)
+        pixel = Signal(CHUNK // 2)
         m.d.comb += [image.address.eq(after[1:]), image.enable.eq(moves)]
         with m.If(moves):
-            m.d.sync += [odd.eq(after[0]), after.eq(after + 1)]
+            m.d.sync += [pixel.eq(image.data.word_select(odd, CHUNK // 2)), odd.eq(after[0]), after.eq(after + 1)]
         low, high, spikes = Signal(CHUNK // 2), Signal(CHUNK // 2), Signal()
         m.d.comb += spikes.eq(Mux(ranges.any(), is_due(pixel, low, high), fires(pixel, draw)))
 
@@ -106,6 +106,9 @@ class Encoder(wiring.Component):
             with m.State("RANGE"):  # and the first pixel is fetched
                 m.d.comb += moves.eq(1)
                 m.d.sync += [low.eq(image.data[:8]), high.eq(image.data[8:])]
+                m.next = "FIRST"
+            with m.State("FIRST"):
+                m.d.comb += moves.eq(1)
                 m.next = "FETCH ROW"
             with m.State("FETCH ROW"):
                 m.next = "ROW"
