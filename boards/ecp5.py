@@ -19,7 +19,8 @@ def refine(netlist: dict[str, Any]) -> None:
 ECP5 = Family(
     "ecp5",
     # look-up tables of four inputs alone: with larger ones, of muxes between them, a core takes an eighth more
-    synthesis=("synth_ecp5 -nowidelut -top top",), apart="*.choice",  # so that boards.carry can put what is behind it into adders
+    synthesis=("synth_ecp5 -nowidelut -top top",),
+    apart="*.choice",  # so that boards.carry can put what is behind it into adders
     route="nextpnr-ecp5", pack="ecppack", suffix="bit", constraints="lpf",
     refine=refine,
     shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),

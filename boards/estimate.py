@@ -89,7 +89,7 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
     for name, record, words in (("keys", f.key_record, f.keys), ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, CHUNK * record.chunks, words)
-    yield Memory("projections", cores, indexing(f).size, f.projections, wide=True)
+    yield Memory("projections", cores, indexing(f).size, f.projections, wide=bool(f.places))
     yield Memory("projections", cores, f.projection_record.width - CHUNK * rest(f), f.projections, wide=True)
     yield Memory("populations", cores, f.population_record.width, f.populations, wide=True)
     yield Memory("steps", cores, CHUNK, f.populations)

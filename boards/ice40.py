@@ -29,11 +29,11 @@ UP5K_SIZE, HX8K_SIZE = Resources(5280, 5280, 30, 8, 4), Resources(7680, 7680, 32
 
 #: What fits runs small dense networks: no convolutions, no synaptic filters, and neurons that are updated one after the
 #: other.
-SMALL = Fabric("ice40up5k", lanes=4, update_lanes=1, pipelined=False, currents=False, weight_bits=4, weight_words=16384,
+SMALL = Fabric("ice40up5k", lanes=8, update_lanes=1, pipelined=False, currents=False, weight_bits=4, weight_words=16384,
                rows=32, parameter_rows=128, populations=2, projections=3, places=0, keys=3, inputs=1, sum_bits=12,
                state_bits=10, spike_bits=1, refractory_bits=1)
 #: Weights are in blocks of RAM here, and there are not many.
-HX = replace(SMALL, name="ice40hx8k", weight_words=2048, state_bits=14)
+HX = replace(SMALL, name="ice40hx8k", lanes=4, weight_words=2048, state_bits=14)
 
 BOARDS = (
     Board("icebreaker", "1BitSquared iCEBreaker", UP5K, "iCE40UP5K-SG48", "amaranth_boards.icebreaker:ICEBreakerPlatform",

@@ -65,7 +65,7 @@ class Locate(wiring.Component):
     @staticmethod
     def latency(fabric: Fabric) -> int:
         """Clocks from i to o."""
-        return 7 if fabric.places else 4
+        return 3 + 3 * bool(fabric.places) + fabric.pipelined
 
     def elaborate(self, platform):
         m = Module()
@@ -137,9 +137,9 @@ class Locate(wiring.Component):
                     m.d.sync += t["first"].eq(0)
 
         # r: plain registers behind the memories, so that they can be those of a block of RAM itself
-        there, r = stage(
-            "r", moves, there, t, *head, rest=projections.data, **{name: Value.cast(axes[name].data) for name in axes}
-        )
+        r = t | {"rest": projections.data} | {name: Value.cast(axes[name].data) for name in axes}
+        if fabric.pipelined:
+            there, r = stage("r", moves, there, r, *r)
         p = layout(record.without(parts.members))(r["rest"][parts.size - CHUNK * first :])
 
         # s: what they say; without tables the index alone counts

@@ -77,8 +77,10 @@ class Schedule(wiring.Component):
             m.d.sync += idle.bit_select(self.sent.payload, 1).eq(1)
 
         slot = Signal.like(tokens.paid.payload)
-        row = Signal.like(populations.data, reset_less=True)  # a plain register, so that it can be that of a block of RAM
-        m.d.sync += row.eq(populations.data)
+        row = populations.data
+        if fabric.pipelined:  # a plain register, so that it can be that of a block of RAM
+            row = Signal.like(populations.data, reset_less=True)
+            m.d.sync += row.eq(populations.data)
         m.d.comb += [populations.address.eq(slot), steps_read.addr.eq(slot), steps_write.addr.eq(slot)]
         owes, first = Signal(2), Signal()  # tokens, credits: so many more; so many for the first step
         for n, (ledger, paid, name) in enumerate(((tokens, self.token, "tokens"), (credits, self.credit, "credits"))):

@@ -60,14 +60,15 @@ class Slice(wiring.Component):
                                        └─► swept  └────────┴────────────┴───────┘
 
     Memories give what they read to plain registers, which can be those of a block of RAM itself: weights to c, and then d;
-    sums to d. What d adds is stored in the same clock, so what the third operation before it made is in the memory.
+    sums to d. What d adds is stored in the same clock, so what the third operation before it made is in the memory. Unless
+    the Fabric is ``pipelined``, sums are read a clock later and without a register, and there is no second.
 
     Members
     -------
     weights_at : In
         What stage a reads, or where a write for the weights goes.
     row : In
-        What stage b reads.
+        What stage b reads, or stage c if there is no register behind the sums.
     d_past, d_last : In
         What d adds to: a past sum, or the one that was made a clock ago.
     d_row, d_store : In
@@ -117,7 +118,7 @@ class Slice(wiring.Component):
         place = self.write.payload.place
         mine = (place.space == Space.WEIGHTS) & (place.chunk == self.chunk) & (place.address < fabric.weight_words)
         c_weights, d_weights = (Signal.like(self.weights, name=f"{stage}_weights", reset_less=True) for stage in "cd")
-        d_sums, last, second = (Signal.like(self.swept, name=name, reset_less=True) for name in ("d_sums", "last", "second"))
+        d_sums, last = (Signal.like(self.swept, name=name, reset_less=True) for name in ("d_sums", "last"))
         made = Signal.like(self.swept)
         m.submodules.choice = choice = Choice(self.swept.shape())
         m.d.comb += [
@@ -133,9 +134,12 @@ class Slice(wiring.Component):
             self.swept.eq(d_sums),
             choice.which.eq(self.d_past),
             choice.stored.eq(d_sums),
-            choice.second.eq(second),
         ]
-        m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(c_weights), d_sums.eq(read.data), last.eq(made), second.eq(last)]
+        m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(c_weights), last.eq(made)]
+        if fabric.pipelined:
+            m.d.sync += [d_sums.eq(read.data), choice.second.eq(last)]
+        else:
+            m.d.comb += d_sums.eq(read.data)
         m.d.comb += [made[n].eq(Mux(self.d_last, last[n], choice.o[n]) + d_weights[n]) for n in range(self.lanes)]
         with m.If(self.c_clears):
             m.d.sync += d_weights.eq(0)
@@ -193,14 +197,15 @@ class Synapses(wiring.Component):
         weights_at = at(0, "weights_at", Mux(self.i.valid, i.weights, self.read.payload.address))
         last, second = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2))  # its row, n operations ago
         last = at(1, "last", last & ~clears[1])
-        past = at(1, "past", Mux(clears[1], Past.NOTHING, Mux(second, Past.SECOND, Past.STORED)), Past)
+        past = Mux(second, Past.SECOND, Past.STORED) if fabric.pipelined else Past.STORED
+        past = at(1, "past", Mux(clears[1], Past.NOTHING, past), Past)
 
         slices = []
         for n in range(fabric.weight_chunks):
             m.submodules[f"slice_{n}"] = part = Slice(fabric, n, self.stored)
             m.d.comb += [
                 part.weights_at.eq(Mux(self.write.valid, self.write.payload.place.address, weights_at[1])),
-                part.row.eq(row[2]),
+                part.row.eq(row[2 if fabric.pipelined else 3]),
                 part.d_past.eq(past[4]),
                 part.d_last.eq(last[4]),
                 part.d_row.eq(row[4]),

@@ -47,7 +47,8 @@ class Fabric:
     weight_bits: int = 8  #: bits of a stored weight
     weight_words: int = 8192  #: words of ``lanes`` weights per core
     rows: int = 32  #: rows of ``lanes`` neurons per core
-    pipelined: bool = True  #: a sweep updates neurons in every clock; if not, one after the other, in far fewer registers
+    #: a sweep updates neurons in every clock; if not, one after the other, in far fewer registers, few behind memories
+    pipelined: bool = True
     currents: bool = True  #: populations may have synaptic filters; if not, neurons are smaller and have no such state
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core
