@@ -27,9 +27,10 @@ from aerloom.sim.cycles import cycles
 
 BOARD = "ulx3s-85f"
 CORE = Fabric("core", lanes=16, update_lanes=1, weight_words=2048, rows=256, parameter_rows=256, populations=4,
-              projections=8, places=0, keys=16, sum_bits=16, state_bits=16, spike_bits=1, refractory_bits=2)
+              projections=8, places=0, keys=16, currents=False, sum_bits=16, state_bits=16, spike_bits=1, refractory_bits=2)
 TARGET = "120"  # MHz, for place and route: what it tries hard to reach it comes near to
 FABRICS = {
+    "8 bits, 16 lanes, convolutions, synaptic filters": replace(CORE, places=16, currents=True),
     "8 bits, 16 lanes, convolutions": replace(CORE, places=16),
     "8 bits, 16 lanes": CORE,
     "4 bits, 32 lanes": replace(CORE, lanes=32, weight_bits=4, rows=128),
@@ -84,9 +85,9 @@ def routed(component: wiring.Component) -> dict[str, Any]:
         (work / "top.il").write_text(rtlil.convert(component, emit_src=False))
         netlist, _ = synthesise(board.family, work)
         size = next(option for option in board.options if option.endswith("k"))
-        tools.run(board.family.route, [size, "--package", "CABGA381", "--speed", "6", "--out-of-context", "--json",
-                                       "top.json", "--report", "report.json", "--freq", TARGET, "--timing-allow-fail",
-                                       "-q"], work)
+        tools.run(board.family.route, [
+            size, *board.family.placing, "--package", "CABGA381", "--speed", "6", "--out-of-context", "--json", "top.json",
+            "--report", "report.json", "--freq", TARGET, "--timing-allow-fail", "-q"], work)
         said = json.loads((work / "report.json").read_text())
     used = report.used(said, netlist, board.family)
     return {"lut": used.lut, "ff": used.ff, "bram": used.bram, "dsp": used.dsp, "mhz": round(report.fmax(said) / 1e6, 1),

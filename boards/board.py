@@ -44,6 +44,7 @@ class Family:
     #: changes Yosys' netlist, as write_json has it; no part of what builds are kept by, as its text would be an address
     refine: Callable[[dict[str, Any]], object] | None = field(default=None, repr=False)
     route: str = ""  #: nextpnr; empty: a Vivado project is written instead
+    placing: tuple[str, ...] = ()  #: options for it on every board
     pack: str = ""
     suffix: str = ""  #: of the bitstream
     constraints: str = ""  #: suffix of the file that Amaranth writes

@@ -134,9 +134,9 @@ def _attempt(job: Job, setting: clocks.Setting, work: Path, told: Told) -> Repor
     ways = {"ecp5": ["--lpf", constraints, "--textcfg", "top.config"], "gowin": ["--vopt", f"cst={constraints}"]}
     seconds["place and route"] = tools.run(
         family.route,
-        [*board.options, "--json", "top.json", "--report", "report.json", "--write", "routed.json", "--seed", str(job.seed),
-         "--freq", f"{setting.frequency / 1e6:.6f}", "--timing-allow-fail", "-q", "-l", "route.log",
-         *ways.get(family.name, ["--pcf", constraints, "--asc", "top.asc"])],
+        [*board.options, *family.placing, "--json", "top.json", "--report", "report.json", "--write", "routed.json",
+         "--seed", str(job.seed), "--freq", f"{setting.frequency / 1e6:.6f}", "--timing-allow-fail",
+         "-q", "-l", "route.log", *ways.get(family.name, ["--pcf", constraints, "--asc", "top.asc"])],
         work,
     )
     told("pack")
