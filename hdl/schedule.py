@@ -119,7 +119,9 @@ class Schedule(wiring.Component):
                 m.next = "READ FIRST"
                 with m.If(slot == slots - 1):
                     m.d.sync += slot.eq(0)
-                    m.next = "CHOOSE"
+                    m.next = "SETTLE"
+            with m.State("SETTLE"):  # the last of that is not in its ledger yet, and what was paid early is
+                m.next = "CHOOSE"
             with m.State("CHOOSE"):  # sending first: others wait for it
                 for n in reversed(range(slots)):
                     with m.If(may_sweep[n]):

@@ -251,7 +251,7 @@ def test_packets_a_second(board: str) -> None:
 
 def test_what_does_not_start_says_why() -> None:
     one = subprocess.run([sys.executable, "-m", "aerloom.sim.virtual", "--fabric", "huge"], capture_output=True, text=True)
-    assert (one.returncode, one.stderr[:28]) == (2, "no Fabric is called 'huge'; ")
+    assert (one.returncode, one.stderr[:35]) == (2, "error: no Fabric is called 'huge'; ")
     with pytest.raises(AerloomError, match="the virtual board does not start: there is no simulation engine 'moon'"):
         virtual(TINY, engine="moon")
 
