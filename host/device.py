@@ -66,7 +66,7 @@ class Device(Probe):
         (the outputs by default), ``cores`` how many cores to use. ``progress`` is called with packets sent."""
         new = Loaded(place(network, self.fabric, cores), watch)
         # nothing of an earlier run may still be under way through tables that are half of one network, half of another
-        self._exchange(np.concatenate([image.start(), new.placement.image, new.routes]), 0, progress)
+        self._write(np.concatenate([image.start(), new.placement.image, new.routes]), progress)
         self._inside = new
         return new.placement
 
@@ -79,7 +79,7 @@ class Device(Probe):
                 if not np.array_equal(self.weights(n, at, len(words[:COMPARED])), words[:COMPARED]):
                     raise AerloomError("the chip does not hold this network: its weights are others; load it, or build "
                                        "the chip with it (aerloom build --bake)")
-        self._exchange(new.routes, 0)
+        self._write(new.routes)
         self._inside = new
         return new.placement
 
@@ -183,13 +183,13 @@ class Device(Probe):
             for current in currents:
                 changed = place(direct(loaded.network, current), self.fabric, loaded.placement.used)
                 self._inside = Loaded(changed, loaded.watched)
-                self._exchange(image.parameters(changed), 0)
+                self._write(image.parameters(changed))
                 classes.append(self._classes(silence, None)[0])
                 if progress is not None:
                     progress(len(classes))
         finally:
             self._inside = loaded
-            self._exchange(image.parameters(loaded.placement), 0)
+            self._write(image.parameters(loaded.placement))
         return np.array(classes, np.int64)
 
     def _classes(self, samples: Samples, progress: Callable[[int], Any] | None) -> NDArray[np.int64]:
@@ -253,11 +253,7 @@ class Device(Probe):
             counts = run.spikes[rule.output][0].sum(axis=0, dtype=np.int64)
             if rule.leaves(counts, t):
                 break
-        if t + 1 < steps:  # when the chip answers again, nothing is left of what was under way
-            self._start(0)
-            self._read(CHIP, Space.IDENTITY, 0, 1)
-        else:
-            self._expect(steps)
+        self._expect(min(t + 1 + ahead, steps))
         return int(counts.argmax()), t + 1, int(run.cycles[0, -1])
 
     def stream(self, steps: Iterable[Array | Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
@@ -280,7 +276,8 @@ class Device(Probe):
                ) -> Words:
         """Start afresh, with samples of so many steps (0: one that never ends), and exchange packets. The link is waited
         for twice and no more: over USB each time takes longer than many a sample."""
-        self._ask(list(range(self.fabric.cores)), Space.COUNTERS, 0, 1, after=self.placement.samples(steps))
+        # the first START ends what is under way, so that no answer of it can follow those of the cores
+        self._write(np.concatenate([image.start(), self.placement.samples(steps)]))
         return self._exchange(np.concatenate([image.start(), words]), replies, progress)
 
     # --- what the chip can be asked

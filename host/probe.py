@@ -83,16 +83,20 @@ class Probe:
     def _read(self, node: int, space: Space, word: int, chunks: int) -> Words:
         return self._ask([node], space, word, chunks)
 
-    def _ask(self, nodes: Sequence[int], space: Space, word: int, chunks: int, after: Words = NONE) -> Words:
+    def _write(self, words: Words, progress: Callable[[int], Any] | None = None) -> None:
+        """Send packets that set tables; return when they are where they belong, and every core has answered."""
+        self._ask(range(self.fabric.cores), Space.COUNTERS, 0, 1, words, progress)
+
+    def _ask(self, nodes: Sequence[int], space: Space, word: int, chunks: int, after: Words = NONE,
+             progress: Callable[[int], Any] | None = None) -> Words:
         """So many chunks of a memory of each node, when the packets ``after`` which that is asked have arrived. What a run
         that was broken off still sends among them is dropped."""
-        ask = np.array([p for n in nodes for p in (address(n, space, word), packet(Kind.READ, n, chunks))], np.uint32)
-        ask = np.concatenate([after, ask])
-        found = np.zeros(0, np.uint32)
+        asked = [p for n in nodes for p in (address(n, space, word), packet(Kind.READ, n, chunks))]
+        words, found = np.concatenate([after, np.array(asked, np.uint32)]), NONE
         while len(found) < len(nodes) * chunks:
-            fields = PACKET.unpack(self._exchange(ask, len(nodes) * chunks - len(found)))
+            fields = PACKET.unpack(self._exchange(words, len(nodes) * chunks - len(found), progress))
             mine = (fields["kind"] == Kind.VALUE) & np.isin(fields["key"], nodes)
-            found, ask = np.concatenate([found, fields["index"][mine]]), ask[:0]
+            found, words = np.concatenate([found, fields["index"][mine]]), NONE
         return found
 
 
