@@ -17,7 +17,7 @@ from ..models.early import DECIDED, Exit, Exits
 from ..models.encode import Images, code_of
 from ..models.encode import images as encoded
 from ..models.errors import AerloomError
-from ..models.fabric import CHIP, CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
+from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
 from ..models.fabrics import named
 from ..models.network import Network
 from ..models.packets import Words
