@@ -1,19 +1,22 @@
 """Lattice ECP5: the family that free tools know best, and the one that this project is tuned for."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..models.fabric import Fabric
 from .board import FTDI, Board, Family, Resources
 from .carry import merge
 from .fanout import spread
+from .floorplan import DIES, Die, arrange
 from .outreg import absorb
 
 
-def refine(netlist: dict[str, Any]) -> None:
+def refine(netlist: dict[str, Any], die: Die) -> None:
     absorb(netlist)
     merge(netlist)
     spread(netlist)
+    arrange(netlist, die)
 
 
 ECP5 = Family(
@@ -23,14 +26,16 @@ ECP5 = Family(
     apart="*.choice",  # so that boards.carry can put what is behind it into adders
     route="nextpnr-ecp5", placing=("--placer-heap-timingweight", "30"),  # of 10: 5 % more MHz, seed by seed
     pack="ecppack", suffix="bit", constraints="lpf",
-    refine=refine,
+    refine=partial(refine, die=DIES["25"]),
     shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),
     cells={"lut": ("TRELLIS_COMB",), "ff": ("TRELLIS_FF",), "bram": ("DP16KD",), "dsp": ("MULT18X18D",)},
 )
 
+ECP5_45 = replace(ECP5, refine=partial(refine, die=DIES["45"]))
 #: Of the 208 blocks of an 85F some are free for tables that would be hundreds of LUTs otherwise.
-ECP5_85 = replace(ECP5, synthesis=('setattr -set ram_style "block" a:wide', *ECP5.synthesis), spare_blocks=True)
-FAMILIES = {"12": ECP5, "25": ECP5, "45": ECP5, "85": ECP5_85}
+ECP5_85 = replace(ECP5, refine=partial(refine, die=DIES["85"]), spare_blocks=True,
+                  synthesis=('setattr -set ram_style "block" a:wide', *ECP5.synthesis))
+FAMILIES = {"12": ECP5, "25": ECP5, "45": ECP5_45, "85": ECP5_85}
 
 #: Of the dies. The 12F is a 25F under another name, and free tools use all of it.
 SIZES = {"12": Resources(24288, 24288, 56, 28), "25": Resources(24288, 24288, 56, 28),

@@ -47,7 +47,7 @@ class Core(wiring.Component):
     @staticmethod
     def pace(fabric: Fabric) -> int:
         """Clocks from one update of a sweep to the next."""
-        return 1 if fabric.pipelined else Synapses.latency + Neurons.latency(fabric) + 1
+        return 1 if fabric.pipelined else max(Synapses.latency, Neurons.latency(fabric)) + 1
 
     def elaborate(self, platform):
         m = Module()

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
 from .neuron import Neuron, needed
-from .shapes import ANSWERS, READS, WRITES, layout
+from .shapes import ANSWERS, READS, WRITES
 from .staged import Staged
 from .synapses import summed
 from .table import Table
@@ -67,7 +67,12 @@ class Neurons(wiring.Component):
     @staticmethod
     def latency(fabric: Fabric) -> int:
         """Clocks from i to o."""
-        return Neuron.latency(fabric) + 2
+        return Neurons.fetching(fabric) + Neuron.latency(fabric)
+
+    @staticmethod
+    def fetching(fabric: Fabric) -> int:
+        """Clocks from i until a neuron has its state."""
+        return 1 + fabric.pipelined
 
     def elaborate(self, platform):
         m = Module()
@@ -88,28 +93,19 @@ class Neurons(wiring.Component):
         asked = Staged(m, "asked", 0, self.read.valid & self.read.ready, resets=True)
         chunk = Staged(m, "chunk", 0, self.read.payload.chunk)
 
-        end = self.latency(fabric)
+        begin, end = self.fetching(fabric), self.latency(fabric)
         m.d.comb += [getattr(self.o.payload.update, name).eq(value[end]) for name, value in updates.items()]
-        m.d.sync += self.data.valid.eq(asked[2])
+        m.d.sync += self.data.valid.eq(asked[begin])
         for lane in range(fabric.update_lanes):
             m.submodules[f"neuron_{lane}"] = neuron = Neuron(fabric)
             m.d.comb += neuron.parameters.as_value().eq(self._parameters(m, lane, updates["parameter"], given))
-            m.submodules[f"state_{lane}"] = state = Memory(
-                shape=layout(fabric.state_record), depth=fabric.rows * fabric.groups, init=[]
-            )
-            read, write = state.read_port(), state.write_port()
-            # plain registers behind the memories, so that they can be those of a block of RAM itself
-            now = Signal.like(read.data, name=f"now_{lane}", reset_less=True)
-            m.d.sync += now.eq(read.data)
+            now = self._state(m, lane, Mux(self.i.valid | busy, due.state, self.read.payload.address),
+                              updates["state"][end], neuron.o)
             m.d.comb += [
-                read.addr.eq(Mux(self.i.valid | busy, due.state, self.read.payload.address)),
-                neuron.i.valid.eq(valid[2]),
-                neuron.i.payload.sum.eq(sums[2][lane]),
-                neuron.i.payload.fresh.eq(updates["fresh"][2]),
-                neuron.i.payload.state.eq(now),
-                write.addr.eq(updates["state"][end]),
-                write.data.eq(neuron.o.payload.state),
-                write.en.eq(neuron.o.valid),
+                neuron.i.valid.eq(valid[begin]),
+                neuron.i.payload.sum.eq(sums[begin][lane]),
+                neuron.i.payload.fresh.eq(updates["fresh"][begin]),
+                neuron.i.payload.state.as_value().eq(now),
             ]
             with m.If(updates["mask"][end][lane]):
                 m.d.comb += [
@@ -117,10 +113,34 @@ class Neurons(wiring.Component):
                     self.o.payload.clipped[lane].eq(neuron.o.payload.clipped),
                 ]
             for n in range(fabric.state_record.chunks):
-                with m.If(chunk[2] == lane * fabric.state_record.chunks + n):
-                    m.d.sync += self.data.payload.eq(now.as_value()[CHUNK * n :])
+                with m.If(chunk[begin] == lane * fabric.state_record.chunks + n):
+                    m.d.sync += self.data.payload.eq(now[CHUNK * n :])
         m.d.comb += self.o.valid.eq(neuron.o.valid)
         return m
+
+    def _state(self, m, lane, reads, writes, fired):
+        """The state of a lane's neuron at ``reads``; what it ``fired`` with goes to ``writes``."""
+        fabric, record, word = self.fabric, self.fabric.state_record, []
+        # a memory for each field, so that no deep one is several blocks of RAM with a choice behind them
+        fields = [(record.offsets[name], field.width) for name, field in record.fields.items()]
+        for first, width in fields if fabric.pipelined else [(0, record.width)]:
+            m.submodules[f"state_{lane}_{first}"] = state = Memory(
+                shape=width, depth=fabric.rows * fabric.groups, init=[]
+            )
+            read, write = state.read_port(), state.write_port()
+            m.d.comb += [
+                read.addr.eq(reads),
+                write.addr.eq(writes),
+                write.data.eq(fired.payload.state.as_value()[first:]),
+                write.en.eq(fired.valid),
+            ]
+            word.append(read.data)
+        if not fabric.pipelined:
+            return Cat(word)
+        # plain registers behind the memories, so that they can be those of a block of RAM itself
+        now = Signal(record.width, name=f"now_{lane}", reset_less=True)
+        m.d.sync += now.eq(Cat(word))
+        return now
 
     def _parameters(self, m, lane, address, given):
         """The parameters of a lane, each when its neuron needs it: so they wait in their memory and not in registers."""
@@ -137,7 +157,7 @@ class Neurons(wiring.Component):
                 table.address.eq(address[stage]),
             ]
             # where it waits, for a register at least, as the first can be that of a block of RAM itself
-            waits = given(f"waits_{lane}_{stage}", table.data, stage - 1)
+            waits = given(f"waits_{lane}_{stage}", table.data, stage + 1 - self.fetching(self.fabric))
             word += [waits[due[n]][n - bits.start] for n in bits]
         return Cat(word)
 

@@ -1,9 +1,8 @@
 """Small components that streams of anything pass through."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 __all__ = ["Buffer", "Merge", "Queue", "Register"]
 
@@ -25,13 +24,14 @@ class Buffer(wiring.Component):
         spare = Signal.like(self.i.payload)
         full = Signal()  # an item was taken while `o` was stalled
         m.d.comb += self.i.ready.eq(~full)
+        # payloads are kept whether they are valid or not, as that is known late
         with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += self.o.valid.eq(full | self.i.valid)
-            with m.If(full | self.i.valid):
-                m.d.sync += self.o.payload.eq(Mux(full, spare, self.i.payload))
-            m.d.sync += full.eq(0)
-        with m.Elif(self.i.valid & ~full):
-            m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+            m.d.sync += [self.o.valid.eq(full | self.i.valid), full.eq(0)]
+            m.d.sync += self.o.payload.eq(Mux(full, spare, self.i.payload))
+        with m.Elif(~full):
+            m.d.sync += full.eq(self.i.valid)
+        with m.If(~full):
+            m.d.sync += spare.eq(self.i.payload)
         return m
 
 
@@ -102,25 +102,14 @@ class Merge(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        inputs = [getattr(self, f"i{n}") for n in range(self.inputs)]
-        last = Signal(ceil_log2(max(2, self.inputs)))  # served last, or being offered
-        held = Signal()  # an offer must not change until it is taken
-        grant = Signal.like(last)
-        m.d.comb += grant.eq(last)
-        with m.If(~held), m.Switch(last):
-            for k in range(self.inputs):
-                with m.Case(k):
-                    # assigned from the last in line to the first: the later assignment wins
-                    for n in [k, *reversed([(k + d) % self.inputs for d in range(1, self.inputs)])]:
-                        with m.If(inputs[n].valid):
-                            m.d.comb += grant.eq(n)
-        with m.Switch(grant):
-            for n, i in enumerate(inputs):
-                with m.Case(n):
-                    m.d.comb += [
-                        self.o.valid.eq(i.valid),
-                        self.o.payload.eq(i.payload),
-                        i.ready.eq(self.o.ready),
-                    ]
-        m.d.sync += [last.eq(grant), held.eq(self.o.valid & ~self.o.ready)]
+        inputs, count = [getattr(self, f"i{n}") for n in range(self.inputs)], self.inputs
+        front = Signal(count, init=1 << 1 % count)  # with whom the line begins: an offer must not change until it is taken
+        for n, i in enumerate(inputs):
+            # known before it wants to be served itself
+            before = Cat(other.valid & front[f] for k, other in enumerate(inputs) for f in range(count)
+                         if (k - f) % count < (n - f) % count).any()
+            m.d.comb += i.ready.eq(self.o.ready & ~before)
+            with m.If(i.valid & ~before):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(i.payload)]
+                m.d.sync += front.eq(Mux(self.o.ready, 1 << (n + 1) % count, 1 << n))
         return m

@@ -160,7 +160,8 @@ class Synapses(wiring.Component):
     i : stream of operations
         One per clock, in any order of rows; but a sweep comes third at the earliest behind what changed its row.
     o : stream of sums
-        The sums of a group, before they are cleared; they stay as long as ``i`` does. Latency :attr:`latency`.
+        The sums of a group, before they are cleared. Latency :attr:`latency`. Unless the Fabric is ``pipelined``, they
+        and their update stay until the next, and ``i.update`` has to stay for that latency.
     write : stream of 16-bit writes
         For the weights. What is added in the clock of a write is undefined.
     read : stream of reads
@@ -194,17 +195,20 @@ class Synapses(wiring.Component):
         stores = at(0, "stores", self.i.valid & (i.add | i.clear), resets=True)
         clears = at(0, "clears", i.clear)
         row = at(0, "row", i.row)
-        weights_at = at(0, "weights_at", Mux(self.i.valid, i.weights, self.read.payload.address))
+        weights_at = at(0, "weights_at", i.weights)
+        asked = at(0, "asked", self.read.valid & self.read.ready, resets=True)
+        read_at = at(0, "read_at", self.read.payload.address)
         last, second = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2))  # its row, n operations ago
         last = at(1, "last", last & ~clears[1])
         past = Mux(second, Past.SECOND, Past.STORED) if fabric.pipelined else Past.STORED
         past = at(1, "past", Mux(clears[1], Past.NOTHING, past), Past)
 
+        where = Mux(self.write.valid, self.write.payload.place.address, Mux(asked[1], read_at[1], weights_at[1]))
         slices = []
         for n in range(fabric.weight_chunks):
             m.submodules[f"slice_{n}"] = part = Slice(fabric, n, self.stored)
             m.d.comb += [
-                part.weights_at.eq(Mux(self.write.valid, self.write.payload.place.address, weights_at[1])),
+                part.weights_at.eq(where),
                 part.row.eq(row[2 if fabric.pipelined else 3]),
                 part.d_past.eq(past[4]),
                 part.d_last.eq(last[4]),
@@ -222,18 +226,21 @@ class Synapses(wiring.Component):
         most = None if fabric.pipelined else 0  # an update that stays needs no registers
         fields = i.update.shape().members
         update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in fields}
-        m.d.sync += self.o.valid.eq(sweeps[4])
-        m.d.comb += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
         group = update_now["state"][4][: exact_log2(fabric.groups)]
         groups = [Cat(sums[n : n + fabric.update_lanes]) for n in range(0, fabric.lanes, fabric.update_lanes)]
-        m.d.sync += self.o.payload.sums.as_value().eq(Array(groups)[group])
+        m.d.sync += self.o.valid.eq(sweeps[4])
+        with m.If(sweeps[4] | fabric.pipelined):
+            m.d.sync += self.o.payload.sums.as_value().eq(Array(groups)[group])
+            m.d.sync += [getattr(self.o.payload.update, name).eq(value[4]) for name, value in update_now.items()]
 
-        # the weights that are asked for
-        asked = at(0, "asked", self.read.valid & self.read.ready, resets=True)
+        # the weights that are asked for: one of each two slices, then one of those, as they come from far away
         chunk = at(0, "chunk", self.read.payload.chunk)
-        m.d.sync += self.data.valid.eq(asked[3])
-        with m.Switch(chunk[3]):
-            for n, part in enumerate(slices):
+        words = [part.weights.as_value() for part in slices]
+        pairs = [at(3, f"pair_{n}", Mux(chunk[3][0], words[-1 if n + 1 == len(words) else n + 1], words[n]))
+                 for n in range(0, len(words), 2)]
+        m.d.sync += self.data.valid.eq(asked[4])
+        with m.Switch(chunk[4][1:]):
+            for n, pair in enumerate(pairs):
                 with m.Case(n):
-                    m.d.sync += self.data.payload.eq(part.weights)
+                    m.d.sync += self.data.payload.eq(pair[4])
         return m

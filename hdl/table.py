@@ -53,11 +53,11 @@ class Table(wiring.Component):
         here = Signal(self.chunks)
         w, place = self.write.payload, self.write.payload.place
         mine = self.write.valid & (place.space == self.space) & (place.address < self.depth)
-        m.d.comb += [here[n].eq(mine & (place.chunk == self.first + n)) for n in range(self.chunks)]
+        # all a clock late, as it comes from far away; tables side by side share what they keep
+        m.d.sync += [here[n].eq(mine & (place.chunk == self.first + n)) for n in range(self.chunks)]
+        m.d.sync += [write.addr.eq(place.address), write.data.eq(w.data.replicate(self.chunks))]
         m.d.comb += [
-            write.addr.eq(place.address),
             write.en.eq(here),
-            write.data.eq(w.data.replicate(self.chunks)),
             read.addr.eq(self.address),
             read.en.eq(self.enable),
             Value.cast(self.data).eq(read.data),
@@ -135,15 +135,15 @@ class Loader(wiring.Component):
 
         held, there = Signal(CHUNK), Signal()
         with m.If(self.read.valid & self.read.ready):
-            m.d.sync += [answering.eq(1), left.eq(left - 1)]
+            m.d.sync += answering.eq(1)
         with m.If(self.data.valid):
-            m.d.sync += [held.eq(self.data.payload), there.eq(1)]
+            m.d.comb += step.eq(1)
+            m.d.sync += [left.eq(left - 1), held.eq(self.data.payload), there.eq(1)]
         m.d.comb += [
             self.o.valid.eq(there),
             self.o.payload.eq(PACKET_LAYOUT.const({"kind": Kind.VALUE, "key": self.node})),
             self.o.payload.index.eq(held),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.comb += step.eq(1)
             m.d.sync += [answering.eq(0), there.eq(0)]
         return m

@@ -13,6 +13,7 @@ from aerloom.boards import tools
 from aerloom.boards.carry import merge
 from aerloom.boards.catalogue import find
 from aerloom.boards.fanout import spread
+from aerloom.boards.floorplan import DIES, arrange
 from aerloom.boards.outreg import absorb
 from aerloom.boards.synthesis import synthesise
 from aerloom.models.errors import AerloomError
@@ -209,3 +210,39 @@ def test_a_table_that_others_listen_to_stays() -> None:
     before = copy.deepcopy(cells)
     merge(made)
     assert cells["table"] == before["table"] and cells["adder"]["connections"]["A0"] == [30]
+
+
+def slices(cores: int, count: int, weights: int) -> dict[str, Any]:
+    names = [f"chip.core_{c}.synapses.slice_{n}.{block}" for c in range(cores) for n in range(count)
+             for block in ("sums.0.0", *(f"weights$32.0.{k}" for k in range(weights)))]
+    return {"modules": {"top": {"cells": {name: {"type": "DP16KD"} for name in (*names, "chip.core_0.emit.memory.0.0")}}}}
+
+
+@pytest.mark.parametrize("die, cores, count, weights", [
+    ("85", 1, 8, 2), ("85", 1, 64, 2), ("85", 4, 8, 4), ("45", 2, 12, 3), ("25", 1, 4, 8), ("25", 1, 1, 20),
+    ("85", 1, 0, 0)])
+def test_blocks_of_a_slice_are_side_by_side(die: str, cores: int, count: int, weights: int) -> None:
+    made = slices(cores, count, weights)
+    assert arrange(made, DIES[die]) == cores * count * (weights + 1)
+    at = {name: cell["attributes"]["BEL"] for name, cell in made["modules"]["top"]["cells"].items() if "attributes" in cell}
+    assert len(set(at.values())) == len(at) == cores * count * (weights + 1)
+    rows = [DIES[die].row(y) for y in DIES[die].rows]
+    for c, n in itertools.product(range(cores), range(count)):
+        slice_ = f"chip.core_{c}.synapses.slice_{n}."
+        mine = {name.removeprefix(slice_): place for name, place in at.items() if name.startswith(slice_)}
+        (row,) = [row for row in rows if mine["sums.0.0"] in row]
+        columns = sorted(row.index(place) for place in mine.values())
+        assert columns == list(range(columns[0], columns[0] + weights + 1))
+        assert row.index(mine["sums.0.0"]) == columns[weights // 2]
+
+
+def test_what_does_not_fit_is_left_to_the_placer() -> None:
+    made = slices(1, 8, 7)
+    assert arrange(made, DIES["25"]) == 0
+    assert not any("attributes" in cell for cell in made["modules"]["top"]["cells"].values())
+
+
+@pytest.mark.parametrize("board, blocks", [("ulx3s-25f", 56), ("ulx3s-45f", 108), ("ulx3s-85f", 208)])
+def test_dies_have_as_many_blocks_as_boards(board: str, blocks: int) -> None:
+    die = DIES[board.removeprefix("ulx3s-").removesuffix("f")]
+    assert sum(len(die.row(y)) for y in die.rows) == find(board).resources.bram == blocks
