@@ -1,6 +1,9 @@
 """Weights and sums: ``lanes`` additions per clock, and no multiplier."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -66,7 +69,7 @@ class Slice(wiring.Component):
     Members
     -------
     weights_at : In
-        What stage a reads, or where a write for the weights goes.
+        What stage a reads, or where a write for the weights goes, a clock after it came.
     row : In
         What stage b reads, or stage c if there is no register behind the sums.
     d_past, d_last : In
@@ -123,8 +126,6 @@ class Slice(wiring.Component):
         m.submodules.choice = choice = Choice(self.swept.shape())
         m.d.comb += [
             load.addr.eq(self.weights_at),
-            load.data.eq(self.write.payload.data),
-            load.en.eq(self.write.valid & mine),
             fetch.addr.eq(self.weights_at),
             read.addr.eq(self.row),
             write.addr.eq(self.d_row),
@@ -135,6 +136,7 @@ class Slice(wiring.Component):
             choice.which.eq(self.d_past),
             choice.stored.eq(d_sums),
         ]
+        m.d.sync += [load.data.eq(self.write.payload.data), load.en.eq(self.write.valid & mine)]
         m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(c_weights), last.eq(made)]
         if fabric.pipelined:
             m.d.sync += [d_sums.eq(read.data), choice.second.eq(last)]
@@ -163,13 +165,13 @@ class Synapses(wiring.Component):
         The sums of a group, before they are cleared. Latency :attr:`latency`. Unless the Fabric is ``pipelined``, they
         and their update stay until the next, and ``i.update`` has to stay for that latency.
     write : stream of 16-bit writes
-        For the weights. What is added in the clock of a write is undefined.
+        For the weights. What is added in the second clock after a write is undefined.
     read : stream of reads
         Of weights, answered on ``data``; taken when there is no operation.
     data : stream of 16-bit answers
     """
 
-    latency = 5
+    latency = 6
 
     def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
         self.fabric, self.stored = fabric, stored
@@ -191,7 +193,7 @@ class Synapses(wiring.Component):
         def at(stage, name, value, shape=None, **kept):
             return Staged(m, name, stage, value, shape, **kept)
 
-        # a, b, c and d are stages 1 to 4
+        # what is for the weights is chosen in stage 1; a, b, c and d are stages 2 to 5
         stores = at(0, "stores", self.i.valid & (i.add | i.clear), resets=True)
         clears = at(0, "clears", i.clear)
         row = at(0, "row", i.row)
@@ -203,20 +205,21 @@ class Synapses(wiring.Component):
         past = Mux(second, Past.SECOND, Past.STORED) if fabric.pipelined else Past.STORED
         past = at(1, "past", Mux(clears[1], Past.NOTHING, past), Past)
 
-        where = Mux(self.write.valid, self.write.payload.place.address, Mux(asked[1], read_at[1], weights_at[1]))
+        loads, loaded = at(0, "loads", self.write.valid, resets=True), at(0, "loaded", self.write.payload)
+        where = at(1, "where", Mux(loads[1], loaded[1].place.address, Mux(asked[1], read_at[1], weights_at[1])))
         slices = []
         for n in range(fabric.weight_chunks):
             m.submodules[f"slice_{n}"] = part = Slice(fabric, n, self.stored)
             m.d.comb += [
-                part.weights_at.eq(where),
-                part.row.eq(row[2 if fabric.pipelined else 3]),
-                part.d_past.eq(past[4]),
-                part.d_last.eq(last[4]),
-                part.d_row.eq(row[4]),
-                part.d_store.eq(stores[4]),
-                part.c_clears.eq(clears[3]),
-                part.write.valid.eq(self.write.valid),
-                part.write.payload.eq(self.write.payload),
+                part.weights_at.eq(where[2]),
+                part.row.eq(row[3 if fabric.pipelined else 4]),
+                part.d_past.eq(past[5]),
+                part.d_last.eq(last[5]),
+                part.d_row.eq(row[5]),
+                part.d_store.eq(stores[5]),
+                part.c_clears.eq(clears[4]),
+                part.write.valid.eq(loads[1]),
+                part.write.payload.eq(loaded[1]),
             ]
             slices.append(part)
         sums = [part.swept[n] for part in slices for n in range(part.lanes)]
@@ -227,20 +230,21 @@ class Synapses(wiring.Component):
         fields = i.update.shape().members
         update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in fields}
         group = update_now["state"][4][: exact_log2(fabric.groups)]
-        groups = [Cat(sums[n : n + fabric.update_lanes]) for n in range(0, fabric.lanes, fabric.update_lanes)]
-        m.d.sync += self.o.valid.eq(sweeps[4])
-        with m.If(sweeps[4] | fabric.pipelined):
-            m.d.sync += self.o.payload.sums.as_value().eq(Array(groups)[group])
-            m.d.sync += [getattr(self.o.payload.update, name).eq(value[4]) for name, value in update_now.items()]
+        chosen = [Mux(at(4, f"chosen_{n}", group == n)[5], Cat(sums[n * fabric.update_lanes :][: fabric.update_lanes]), 0)
+                  for n in range(fabric.groups)]
+        m.d.sync += self.o.valid.eq(sweeps[5])
+        with m.If(sweeps[5] | fabric.pipelined):
+            m.d.sync += self.o.payload.sums.as_value().eq(reduce(or_, chosen))
+            m.d.sync += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
 
         # the weights that are asked for: one of each two slices, then one of those, as they come from far away
         chunk = at(0, "chunk", self.read.payload.chunk)
         words = [part.weights.as_value() for part in slices]
-        pairs = [at(3, f"pair_{n}", Mux(chunk[3][0], words[-1 if n + 1 == len(words) else n + 1], words[n]))
+        pairs = [at(4, f"pair_{n}", Mux(chunk[4][0], words[-1 if n + 1 == len(words) else n + 1], words[n]))
                  for n in range(0, len(words), 2)]
-        m.d.sync += self.data.valid.eq(asked[4])
-        with m.Switch(chunk[4][1:]):
+        m.d.sync += self.data.valid.eq(asked[5])
+        with m.Switch(chunk[5][1:]):
             for n, pair in enumerate(pairs):
                 with m.Case(n):
-                    m.d.sync += self.data.payload.eq(pair[4])
+                    m.d.sync += self.data.payload.eq(pair[5])
         return m

@@ -141,9 +141,7 @@ class Walk(wiring.Component):
                 m.d.sync += clearing.eq(0)
         with m.Elif(sweeping):
             m.d.comb += [self.o.valid.eq(o.sweep | o.clear), o.sweep.eq(waits == self.pace - 1)]
-        with m.Elif(self.sweeps.valid & ~walks):
-            m.d.comb += self.sweeps.ready.eq(1)
-        with m.Elif(self.i.valid), m.Switch(v.kind):
+        with m.Elif(self.i.valid & ~(self.sweeps.valid & self.sweeps.ready)), m.Switch(v.kind):
             with m.Case(Kind.STEP):
                 m.d.comb += [self.token.valid.eq(1), self.i.ready.eq(1)]
             with m.Case(Kind.CREDIT):
@@ -156,6 +154,7 @@ class Walk(wiring.Component):
                     m.d.comb += self.i.ready.eq(1)
                 with m.If(~walks):
                     m.d.comb += [self.taken.eq(v.first & v.known), self.stray.eq(v.first & ~v.known)]
+        m.d.comb += self.sweeps.ready.eq(~clearing & ~sweeping & ~walks)
         m.d.comb += [self.token.payload.eq(v.slot), self.credit.payload.eq(v.slot)]
         self._visit(m, visiting, walks)
         self._sweep(m, sweeping, waits, select)
