@@ -16,6 +16,8 @@ from typing import Any
 
 __all__ = ["DIES", "Die", "arrange"]
 
+PITCH = 9 / 4  # columns from one block to the next
+ROWS = 1.5  # as much worse is a way up than one to the side: cores of 16 lanes are fastest in one row, of 64 in two
 SLICE = re.compile(r"(.*\bslice_(\d+))\.(sums|weights)\b.*")
 
 
@@ -50,14 +52,18 @@ def arrange(netlist: dict[str, Any], die: Die) -> int:
     for name in sorted(slices, key=lambda name: [int(n) for n in re.findall(r"\d+", name)]):
         weights, half = slices[name]["weights"], len(slices[name]["weights"]) // 2
         strips.append([*weights[:half], *slices[name]["sums"], *weights[half:]])
-    for count in range(1, len(die.rows) + 1):  # as few rows as hold them, all of the same length
+    ways = []
+    for count in range(1, len(die.rows) + 1):  # lines of about the same length
         ends = [len(strips) * n // count for n in range(count + 1)]
         lines = [[name for strip in strips[a:b] for name in strip] for a, b in pairwise(ends)]
-        if all(len(line) <= len(die.row(0)) for line in lines):
-            for line, y in zip(lines, die.rows, strict=False):
-                places = die.row(y)
-                first = (len(places) - len(line)) // 2
-                for name, place in zip(line, places[first:], strict=False):
-                    cells[name].setdefault("attributes", {})["BEL"] = place
-            return sum(map(len, lines))
-    return 0
+        if (longest := max(map(len, lines))) <= len(die.row(0)):
+            rows = die.rows[:count]
+            ways.append((longest * PITCH + ROWS * (max(rows) - min(rows)), lines))
+    if not ways:
+        return 0
+    for line, y in zip(min(ways)[1], die.rows, strict=False):
+        places = die.row(y)
+        first = (len(places) - len(line)) // 2
+        for name, place in zip(line, places[first:], strict=False):
+            cells[name].setdefault("attributes", {})["BEL"] = place
+    return sum(map(len, strips))
