@@ -128,7 +128,10 @@ def _attempt(job: Job, setting: clocks.Setting, work: Path, told: Told) -> Repor
             (work / name).write_bytes(text)
     seconds["elaborate"] = time.monotonic() - began
     told("synthesis")
-    _, seconds["synthesis"] = synthesise(family, work)
+    netlist, seconds["synthesis"] = synthesise(family, work)
+    if (blocks := sum(part["bram"] for part in report.by_module(netlist).values())) > board.resources.bram:
+        raise AerloomError(f"{job.fabric.name} does not fit on {board.name}: its memories take {blocks} blocks of RAM, and "
+                           f"the board has {board.resources.bram}; fewer weight_words or rows need fewer")
     told("place and route")
     constraints = f"top.{family.constraints}"
     ways = {"ecp5": ["--lpf", constraints, "--textcfg", "top.config"], "gowin": ["--vopt", f"cst={constraints}"]}

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from ..hdl.lookup import indexing, rest
-from ..hdl.neurons import fetched
+from ..hdl.neurons import fetched, kept
 from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Space, route_record
 from .board import Family, Resources
 from .catalogue import find
@@ -85,7 +85,8 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     yield Memory("sums", slices, in_slice * f.sum_bits, f.rows, block=True)
     for _, bits in fetched(f):
         yield Memory("parameters", cores * f.update_lanes, len(bits), f.parameter_rows)
-    yield Memory("state", cores * f.update_lanes, f.state_record.width, groups)
+    for state in kept(f):
+        yield Memory("state", cores * f.update_lanes, len(state), groups)
     yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
     for name, record, words in (("keys", f.key_record, f.keys), ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, CHUNK * record.chunks, words)

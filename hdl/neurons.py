@@ -16,7 +16,9 @@ from .synapses import summed
 from .table import Table
 from .walk import update
 
-__all__ = ["Neurons", "fetched", "spiked"]
+__all__ = ["Neurons", "fetched", "kept", "spiked"]
+
+DEEP = 1024  # words: a block of an ECP5's RAM, or of a Gowin's, with more of them is narrower than a membrane
 
 
 def spiked(fabric: Fabric) -> data.StructLayout:
@@ -120,25 +122,23 @@ class Neurons(wiring.Component):
 
     def _state(self, m, lane, reads, writes, fired):
         """The state of a lane's neuron at ``reads``; what it ``fired`` with goes to ``writes``."""
-        fabric, record, word = self.fabric, self.fabric.state_record, []
-        # a memory for each field, so that no deep one is several blocks of RAM with a choice behind them
-        fields = [(record.offsets[name], field.width) for name, field in record.fields.items()]
-        for first, width in fields if fabric.pipelined else [(0, record.width)]:
-            m.submodules[f"state_{lane}_{first}"] = state = Memory(
-                shape=width, depth=fabric.rows * fabric.groups, init=[]
+        fabric, word = self.fabric, []
+        for bits in kept(fabric):
+            m.submodules[f"state_{lane}_{bits.start}"] = state = Memory(
+                shape=len(bits), depth=fabric.rows * fabric.groups, init=[]
             )
             read, write = state.read_port(), state.write_port()
             m.d.comb += [
                 read.addr.eq(reads),
                 write.addr.eq(writes),
-                write.data.eq(fired.payload.state.as_value()[first:]),
+                write.data.eq(fired.payload.state.as_value()[bits.start : bits.stop]),
                 write.en.eq(fired.valid),
             ]
             word.append(read.data)
         if not fabric.pipelined:
             return Cat(word)
         # plain registers behind the memories, so that they can be those of a block of RAM itself
-        now = Signal(record.width, name=f"now_{lane}", reset_less=True)
+        now = Signal(fabric.state_record.width, name=f"now_{lane}", reset_less=True)
         m.d.sync += now.eq(Cat(word))
         return now
 
@@ -160,6 +160,15 @@ class Neurons(wiring.Component):
             waits = given(f"waits_{lane}_{stage}", table.data, stage + 1 - self.fetching(self.fabric))
             word += [waits[due[n]][n - bits.start] for n in bits]
         return Cat(word)
+
+
+def kept(fabric: Fabric) -> list[range]:
+    """The memories that hold a lane's state: the bits of the record. Where they are deep each field has its own, as one
+    would be several blocks of RAM with a choice behind them."""
+    record = fabric.state_record
+    if fabric.rows * fabric.groups <= DEEP:
+        return [range(record.width)]
+    return [range(record.offsets[name], record.offsets[name] + field.width) for name, field in record.fields.items()]
 
 
 def needs(fabric: Fabric) -> list[int]:

@@ -73,8 +73,10 @@ def test_vivado_project_is_sound(name: str, tmp_path: Path) -> None:
 def test_build_that_does_not_fit(tmp_path: Path) -> None:
     board = find("icebreaker")
     need("yosys", "nextpnr-ice40", "icepack")
+    with pytest.raises(AerloomError, match=r"does not fit on icebreaker: its memories take \d+ blocks of RAM.* has 30;"):
+        builds.build(board, replace(board.fabric, parameter_rows=2048), tmp_path / "memories")
     with pytest.raises(AerloomError, match=r"nextpnr-ice40 failed(.|\n)*Its log: .*nextpnr-ice40.log") as caught:
-        builds.build(board, board.fabric, tmp_path)
+        builds.build(replace(board, options=("--up5k", "--package", "none")), board.fabric, tmp_path)
     assert Path(str(caught.value).rpartition("Its log: ")[2]).is_file()
 
 
