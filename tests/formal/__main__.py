@@ -47,11 +47,11 @@ SLOW = ("wiring.connect(m, merge.o, buffer.i)",
         "m.d.comb += [buffer.i.valid.eq(merge.o.valid & ~buffer.o.valid), buffer.i.payload.eq(merge.o.payload), "
         "merge.o.ready.eq(buffer.i.ready & ~buffer.o.valid)]")
 PROOFS = [
-    Proof(Buffer, blocks.buffer, 8, 4, [("m.d.sync += full.eq(0)", "m.d.sync += full.eq(full)")]),
+    Proof(Buffer, blocks.buffer, 8, 4, [("self.i.valid), full.eq(0)]", "self.i.valid)]")]),
     Proof(Queue, blocks.queue, 14, 0, [("memory.r_en.eq(self.o.ready)", "memory.r_en.eq(1)")]),
     Proof(Merge, blocks.merge, 8, 3, [
-        ("held.eq(self.o.valid & ~self.o.ready)", "held.eq(0)"),
-        ("for d in range(1, self.inputs)", "for d in range(self.inputs)")]),
+        ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << (n + 1) % count"),
+        ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << n")]),
     Proof(Fork, blocks.fork, 8, 3, [(" & ~done[n]", ""), ("taken.all()", "taken.any()")]),
     Proof(Route, blocks.route, 8, 3, [("routes.enable.eq(self.i.ready)", "routes.enable.eq(1)")]),
     *(Proof(Router, partial(blocks.router, watched=n), 8, 3, [LEAKY]) for n in range(3)),
@@ -61,13 +61,13 @@ PROOFS = [
         ("with m.Elif(credits.free.bit_select(slot, 1)):", "with m.Else():"),
         ("amount.eq(gates.data.credits)]", "amount.eq(0)]")]),
     Proof(Loader, cores.loader, 8, 3, [("with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):")]),
-    Proof(Lookup, cores.lookup, 7, 0, [("k_done.eq(Mux(k_last, 0, k_done + 1))", "k_done.eq(k_done + 1)")]),
+    Proof(Lookup, cores.lookup, 7, 0, [("k_done.eq(Mux(k_last, 0, k_next))", "k_done.eq(k_next)")]),
     Proof(Locate, cores.locate, 10, 3, [MOVES]),
     Proof(Schedule, cores.schedule, 18, 3, [
         ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready")]),
     Proof(Creditor, cores.creditor, 8, 3, [MOVES]),
     Proof(Emit, cores.emit, 12, 0, [
-        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("& ~there & ~ahead)", ")")]),
+        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("& ~there & ~ahead & ~self", "& ~self")]),
 ]
 
 

@@ -94,7 +94,7 @@ def loader(block=Loader) -> Harness:
     h.keeps(o)
     asked = Signal(20)
     h.m.d.sync += asked.eq(asked + Mux(i.valid & i.ready & (i.payload.kind == Kind.READ), i.payload.index, 0))
-    h.check((h.count(o.valid & o.ready, 20) + left + answering)[:20] == asked)
+    h.check((h.count(o.valid & o.ready, 20) + left + h.inner["there"])[:20] == asked)
     h.check(~o.valid | (o.payload.kind == Kind.VALUE) & (o.payload.key == 3))
     reads, data, waits = h.dut.read, h.dut.data, Signal()
     with h.m.If(data.valid):
@@ -103,6 +103,7 @@ def loader(block=Loader) -> Harness:
         h.m.d.sync += waits.eq(1)
     h.assume(~data.valid | waits)
     h.check(answering == (waits | h.inner["there"]))
+    h.check(~waits | (left != 0))
     h.check(~(waits & h.inner["there"]))
     return h
 
