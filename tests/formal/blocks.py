@@ -141,6 +141,8 @@ def router(block=Router, route=Route, watched: int = 2) -> Harness:
     held, spare = o.payload, PACKET_LAYOUT(inner[f"buffer_{watched}.spare"])
     full = inner[f"buffer_{watched}.full"]
     h.check(~full | o.valid)
+    merges = [f"merge_{n}" for n in range(ROOT.ports)] + ["merge_own"]
+    h.check(Cat(sum(inner[f"{name}.front"]) == 1 for name in merges).all())
 
     def own(packet) -> Value:
         """The root's own, which answers READs upwards."""

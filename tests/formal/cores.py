@@ -79,9 +79,12 @@ def locate(block=Locate) -> Harness:
     h.assume(i.payload.kind == sent)
     h.check(~o.valid | (o.payload.kind == seen))
     older = seen + o.valid
-    for stage in "srtgfe":
-        h.check(~inner[f"{stage}_valid"] | (inner[f"{stage}_kind"] == older[:3]))
-        older = older + inner[f"{stage}_valid"]
+    entry = [(inner[f"entry.{there}"], i.payload.shape()(inner[f"entry.{what}"]).kind)
+             for there, what in (("o__valid", "o__payload"), ("full", "spare"))]
+    h.check(~entry[1][0] | entry[0][0])
+    for there, kind in [*((inner[f"{stage}_valid"], inner[f"{stage}_kind"]) for stage in "srtgf"), *entry]:
+        h.check(~there | (kind == older[:3]))
+        older = older + there
     h.check(older[:3] == sent)
     return h
 
