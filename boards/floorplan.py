@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 __all__ = ["DIES", "Die", "arrange"]
@@ -61,7 +62,7 @@ def arrange(netlist: dict[str, Any], die: Die) -> int:
             ways.append((longest * PITCH + ROWS * (max(rows) - min(rows)), lines))
     if not ways:
         return 0
-    for line, y in zip(min(ways)[1], die.rows, strict=False):
+    for line, y in zip(min(ways, key=itemgetter(0))[1], die.rows, strict=False):
         places = die.row(y)
         first = (len(places) - len(line)) // 2
         for name, place in zip(line, places[first:], strict=False):

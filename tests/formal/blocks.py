@@ -77,6 +77,7 @@ def merge(block=Merge, inputs: int = 3) -> Harness:
             for k in range(inputs):
                 with h.m.Case(1 << k):
                     h.m.d.comb += before.eq((n - k) % inputs)
+        h.check(others < inputs)
         h.check(~i.valid | (others + before < inputs))
     h.check(sum(front[n] for n in range(inputs)) == 1)
     return h
