@@ -64,7 +64,8 @@ PROOFS = [
     Proof(Lookup, cores.lookup, 7, 0, [("k_done.eq(Mux(k_last, 0, k_next))", "k_done.eq(k_next)")]),
     Proof(Locate, cores.locate, 10, 3, [MOVES]),
     Proof(Schedule, cores.schedule, 18, 3, [
-        ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready")]),
+        ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready"),
+        ('m.next = "SETTLE"', 'm.next = "CHOOSE"')]),
     Proof(Creditor, cores.creditor, 8, 3, [MOVES]),
     Proof(Emit, cores.emit, 12, 0, [
         ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("& ~there & ~ahead & ~self", "& ~self")]),

@@ -122,8 +122,8 @@ def schedule(block=Schedule) -> Harness:
     fires = [s.valid & s.ready for s in (dut.sweeps, dut.messages, dut.grants)]
     state, slot, idle, inner = h.inner["fsm_state"], h.inner["slot"], h.inner["$signal"], h.inner
     # in the order in which `elaborate` mentions them
-    (read_first, fetch_first, _, choose, read_sweep, read_message, fetch_message, message, fetch_sweep, sweep,
-     grant) = range(11)
+    (read_first, fetch_first, first, settle, choose, read_sweep, read_message, fetch_message, message, fetch_sweep, sweep,
+     grant) = range(12)
 
     def at(*states):
         return sum(state == n for n in states) != 0
@@ -131,7 +131,7 @@ def schedule(block=Schedule) -> Harness:
     swept_next, sent_next = at(read_sweep, fetch_sweep, sweep), at(read_message, fetch_message, message)
     fetches = at(fetch_first, fetch_message, fetch_sweep)
     h.check(~fetches | (Value.cast(Rows.made[0].data) == Value.cast(rows[slot])))
-    h.check(fetches | at(read_first, choose, read_message, read_sweep) | (inner["row"] == Value.cast(rows[slot])))
+    h.check(fetches | at(read_first, settle, choose, read_message, read_sweep) | (inner["row"] == Value.cast(rows[slot])))
     for n in range(TOY.populations):
         phase, row = Signal(2, name=f"phase_{n}"), rows[n]
         swept = dut.swept.valid & (dut.swept.payload == n)
@@ -143,24 +143,28 @@ def schedule(block=Schedule) -> Harness:
         h.check(~sends | (phase == READY))
         with m.If(sweeps | swept | sends | sent):
             m.d.sync += phase.eq(phase + 1)
-        chosen, begun = slot == n, (state >= choose) | (slot > n)
+        chosen, begun = slot == n, (state >= settle) | (slot > n)
         h.check((inner["ready"][n] == (phase == READY)) & (idle[n] == (phase == IDLE)))
         h.check(~(swept_next & chosen) | (phase == IDLE))
         h.check(~(sent_next & chosen) | (phase == READY))
-        for name, paid, taken, next_, what, first in (
+        for name, paid, taken, next_, what, at_first in (
             ("tokens", dut.token, sweeps, swept_next, row.tokens, row.tokens_first),
             ("credits", dut.credit, sends, sent_next, row.credits, row.credits_first),
         ):
             pays = paid.valid & (paid.payload == n)
             more = Signal(8)
             m.d.sync += more.eq(more + Mux(taken, what, 0) - pays)
-            due = (more + first)[:8]
+            due = (more + at_first)[:8]
             h.assume(~pays | (due != 0))
             h.check(~taken | (due == 0))
             h.check(due < 1 << TOY.token_bits)
             h.check(~(next_ & chosen) | (due == 0))
-            left = inner[f"{name}.left_{n}"]
-            h.check(Mux(begun, left, left - 1 + first)[: len(left)] == due[: len(left)])
+            # the ledger hears of it a clock late
+            begins = h.past((state == first) & chosen)
+            owes = h.past(Mux(taken, what, 0)) + Mux(begins, at_first - 1, 0)
+            left = inner[f"{name}.left_{n}"] - h.past(pays) + owes
+            bits = len(inner[f"{name}.left_{n}"])
+            h.check(Mux(begun, left, left - 1 + at_first)[:bits] == due[:bits])
             h.check(begun | (phase == IDLE))
     h.check(slot < TOY.populations)
     owed = Signal(2)
