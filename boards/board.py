@@ -40,7 +40,6 @@ class Family:
 
     name: str
     synthesis: tuple[str, ...]  #: Yosys commands
-    apart: str = ""  #: modules that are synthesised by themselves
     #: changes Yosys' netlist, as write_json has it; no part of what builds are kept by, as its text would be an address
     refine: Callable[[dict[str, Any]], object] | None = field(default=None, repr=False)
     route: str = ""  #: nextpnr; empty: a Vivado project is written instead

@@ -1,4 +1,4 @@
-"""Look-up tables in front of adders, put into the adders.
+"""Look-up tables in front of adders, put into the adders; and ends of chains.
 
 Each bit of an ECP5's carry chain has a look-up table of four inputs, and Yosys gives it the two bits that are added. This
 pass over Yosys' netlist moves the table that makes one of these bits in, wherever what both depend on are four wires: a
@@ -13,9 +13,10 @@ from typing import Any
 
 from .netlist import Cell, loads
 
-__all__ = ["merge"]
+__all__ = ["merge", "trim"]
 
 PINS = "ABCD"
+CONSTANTS, UNDRIVEN = {"0", "1"}, ["x"]
 Bits = tuple[Any, ...]
 
 
@@ -37,6 +38,40 @@ def merge(netlist: dict[str, Any]) -> int:
                     del cells[tables[wire]]
                     gone += 1
     return gone
+
+
+def trim(netlist: dict[str, Any]) -> int:
+    """Change the netlist: chains of adders take no more than their bits where place and route would add to them, an adder
+    to lead a constant in and one to lead the last carry out. Returns the number of such adders.
+
+    A last carry that nobody listens to has no wire. Where a chain begins with a constant, the first half adder makes the
+    carry of its two bits alone, whatever comes in, and a table of its own their sum.
+    """
+    module = netlist["modules"]["top"]
+    cells: dict[str, Cell] = module["cells"]
+    listeners = loads(module)
+    adders = {name: cell for name, cell in cells.items() if cell["type"] == "CCU2C"}
+    ends = [cell["connections"] for cell in adders.values() if not listeners[cell["connections"]["COUT"][0]]]
+    for pins in ends:
+        pins["COUT"] = UNDRIVEN
+    begun = 0
+    for name, cell in adders.items():
+        pins, init = cell["connections"], int(cell["parameters"]["INIT0"], 2)
+        given = [pins[f"{pin}0"][0] for pin in "CD"]
+        if pins["CIN"][0] not in CONSTANTS or not CONSTANTS.issuperset(given):
+            continue
+        come, at = int(pins["CIN"][0] == "1"), sum(int(bit == "1") << n for n, bit in enumerate(given, 2))
+        carries = [come if init >> at + ab & 1 else init >> ab & 1 for ab in range(4)]
+        if listeners[pins["S0"][0]]:
+            sums = sum((init >> n & 1 ^ come) << n for n in range(16))
+            cells[f"{name}_S0"] = {
+                "type": "LUT4", "parameters": {"INIT": f"{sums:016b}"}, "attributes": {},
+                "connections": {pin: pins[f"{pin}0"] for pin in PINS} | {"Z": pins["S0"]},
+                "port_directions": dict.fromkeys(PINS, "input") | {"Z": "output"}}
+        pins |= {"CIN": UNDRIVEN, "S0": UNDRIVEN, "C0": ["1"], "D0": ["1"]}
+        cell["parameters"]["INIT0"] = f"{sum(bit << ab for ab, bit in enumerate(carries)):016b}"
+        begun += 1
+    return len(ends) + begun
 
 
 def moved(adder: Cell, half: str, pin: str, table: Cell) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..models.fabric import Fabric
 from .board import FTDI, Board, Family, Resources
-from .carry import merge
+from .carry import merge, trim
 from .fanout import spread
 from .floorplan import DIES, Die, arrange
 from .outreg import absorb
@@ -15,6 +15,7 @@ from .outreg import absorb
 def refine(netlist: dict[str, Any], die: Die) -> None:
     absorb(netlist)
     merge(netlist)
+    trim(netlist)
     spread(netlist)
     arrange(netlist, die)
 
@@ -23,7 +24,6 @@ ECP5 = Family(
     "ecp5",
     # look-up tables of four inputs alone: with larger ones, of muxes between them, a core takes an eighth more
     synthesis=("synth_ecp5 -nowidelut -top top",),
-    apart="*.choice",  # so that boards.carry can put what is behind it into adders
     route="nextpnr-ecp5", placing=("--placer-heap-timingweight", "30"),  # of 10: 5 % more MHz, seed by seed
     pack="ecppack", suffix="bit", constraints="lpf",
     refine=partial(refine, die=DIES["25"]),

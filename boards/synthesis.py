@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..models.errors import AerloomError
 from . import tools
 from .board import Family
 
@@ -17,28 +16,15 @@ __all__ = ["synthesise"]
 #: it may give anything.
 SCRIPT = "read_rtlil top.il\nsetparam -set COLLISION_X_MASK 1'1 t:$memrd_v2\n"
 
-#: Behind the family's commands, where modules were kept apart. Yosys' abc9 gives up (an assertion, in 0.70) on some designs
-#: with such modules: those are made again as a whole.
-TOGETHER = ("setattr -mod -unset keep_hierarchy *", "flatten", "clean")
-
 
 def synthesise(family: Family, folder: Path, *options: str) -> tuple[dict[str, Any], float]:
     """The netlist of the design in ``folder``/top.il, and the seconds that Yosys took; it is left in top.json.
 
     ``options`` are added to the family's own. Raises :class:`AerloomError` where Yosys is missing or fails.
     """
-    whole = [" ".join((line, *options)) if line.startswith("synth") else line for line in family.synthesis]
-    ways = [whole]
-    if family.apart:
-        ways.insert(0, [f"setattr -mod -set keep_hierarchy 1 {family.apart}", *whole, *TOGETHER])
-    for way in ways:
-        (folder / "top.ys").write_text(SCRIPT + "\n".join([*way, "write_json top.json"]))
-        try:
-            seconds = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], folder)
-            break
-        except AerloomError:
-            if way is whole:
-                raise
+    lines = [" ".join((line, *options)) if line.startswith("synth") else line for line in family.synthesis]
+    (folder / "top.ys").write_text(SCRIPT + "\n".join([*lines, "write_json top.json"]))
+    seconds = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], folder)
     netlist: dict[str, Any] = json.loads((folder / "top.json").read_text())
     if family.refine:
         family.refine(netlist)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..models.fabric import CHUNK, COUNTER_BITS, Space
-from .shapes import ANSWERS, READS
+from .shapes import ANSWERS, READS, within
 
 __all__ = ["Counters"]
 
@@ -72,7 +72,7 @@ class Counters(wiring.Component):
         m.d.comb += self.read.ready.eq(counter == turn)
         m.d.sync += [
             wants.eq(self.read.valid & self.read.ready),
-            known.eq((asked.space == Space.COUNTERS) & (asked.address < len(self.widths))),
+            known.eq(within(asked, Space.COUNTERS, len(self.widths))),
             chunk.eq(asked.chunk[0]),
         ]
         m.d.comb += [

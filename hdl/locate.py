@@ -1,6 +1,6 @@
 """From the index of a spike to the sums and weights that it starts with."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -82,10 +82,10 @@ class Locate(wiring.Component):
             Space.PROJECTIONS, record.width - CHUNK * first, fabric.projections, first, self.stored, wide=True
         )
         wiring.connect(m, wiring.flipped(self.write), projections.write)
-        m.submodules.entry = entry = Buffer(i.shape())  # what is ready here must not wait for all that is ready behind
-        wiring.connect(m, wiring.flipped(self.i), entry.i)
+        m.submodules.exit = exit_ = Buffer(visit(fabric))  # so that no stage waits for all that is ready behind
+        wiring.connect(m, exit_.o, wiring.flipped(self.o))
         moves, goes_on, takes = Signal(), Signal(), Signal()  # behind the memories; another row of a spike; before them
-        m.d.comb += [moves.eq(~self.o.valid | self.o.ready), takes.eq(moves & ~goes_on), entry.o.ready.eq(takes)]
+        m.d.comb += [moves.eq(exit_.i.ready), takes.eq(moves & ~goes_on), self.i.ready.eq(takes)]
 
         def stage(name: str, when, valid, before, *kept: str, **made):
             """Registers of a stage: whether there is anything, and what is ``kept`` of the one before or ``made``."""
@@ -102,9 +102,10 @@ class Locate(wiring.Component):
             return (Const(1, 1) << bits) - 1
 
         # e: as it comes from its memory; f: the index without its channel; g: its fields
-        head, there, came = ("kind", "slot", "first"), entry.o.valid, entry.o.payload
-        e = {name: getattr(came.projection, name) for name in parts.members} | {
-            name: getattr(came, name) for name in (*head, "index", "number")}
+        head = ("kind", "slot", "first")
+        came = {name: getattr(i.projection, name) for name in parts.members} | {
+            name: getattr(i, name) for name in (*head, "index", "number")}
+        there, e = stage("e", takes, self.i.valid, came, *came)
         g = e | {"known": e["index"] < e["sources"]}
         head = (*head, "index", "known")
         if axes:
@@ -148,7 +149,7 @@ class Locate(wiring.Component):
             fields = {name: r[name] for name in ("kind", "slot", "first", "known")} | {
                 name: getattr(p, name) for name in (*steps, "rows", "fanout")
             } | {"weights": p.weights + r["index"], "hits": r["known"] & (p.rows != 0), "one_row": p.rows == 1}
-            return self._register(m, moves, there, fields)
+            return self._leave(m, exit_, there, fields)
         says = {}
         for name, table in axes.items():
             alone = {"row": 0, "weights": 0, "known": 1, "count": 1, "fanout": 0}
@@ -177,17 +178,9 @@ class Locate(wiring.Component):
             "one_line": s["y_count"] == 1,
             "hits": known & (s["y_count"] != 0) & (s["x_count"] != 0) & (s["c_count"] != 0),
         }
-        return self._register(m, moves, there, fields)
+        return self._leave(m, exit_, there, fields)
 
-    def _register(self, m, moves, there, fields):
-        """Stage o: a register for each field, as assigning parts of a wide one is slow in a simulator."""
-        registers = []
-        for name, shape in visit(self.fabric).members.items():
-            register = Signal(shape, name=f"o_{name}", reset_less=True)
-            with m.If(moves):
-                m.d.sync += register.eq(fields[name])
-            registers.append(register)
-        with m.If(moves):
-            m.d.sync += self.o.valid.eq(there)
-        m.d.comb += Value.cast(self.o.payload).eq(Cat(registers))
+    def _leave(self, m, exit_, there, fields):
+        m.d.comb += exit_.i.valid.eq(there)
+        m.d.comb += [getattr(exit_.i.payload, name).eq(fields[name]) for name in visit(self.fabric).members]
         return m

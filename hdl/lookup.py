@@ -77,11 +77,11 @@ class Lookup(wiring.Component):
 
         # k: the key's row is there; p: the projection's row is there
         k_valid, k_packet, k_done = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.count)
+        is_credit = Signal()
         k_next = Signal.like(k_done, init=1)  # one more, ready to be compared
         p_valid, p_packet, p_slot, p_first = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.slot), Signal()
         p_number = Signal.like(projections.address)
         k_last, k_moves = Signal(), Signal()
-        is_credit = k_packet.kind == Kind.CREDIT
         some = Mux(is_credit, keys.data.home, keys.data.count != 0)
         m.d.comb += [
             k_moves.eq(k_valid & (~p_valid | self.o.ready | ~some)),
@@ -103,7 +103,7 @@ class Lookup(wiring.Component):
             with m.If(k_last):
                 m.d.sync += k_valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [k_valid.eq(1), k_packet.eq(self.i.payload)]
+            m.d.sync += [k_valid.eq(1), k_packet.eq(self.i.payload), is_credit.eq(self.i.payload.kind == Kind.CREDIT)]
         m.d.comb += [
             self.o.valid.eq(p_valid),
             self.o.payload.kind.eq(p_packet.kind),

@@ -145,14 +145,14 @@ class Schedule(wiring.Component):
             with m.State("READ SWEEP"):
                 m.next = "FETCH SWEEP"
             with m.State("FETCH SWEEP"):
+                m.d.sync += self.sweeps.valid.eq(1)  # a register, as the walk decides by it what it takes
                 m.next = "SWEEP"
-            with m.State("SWEEP"):
-                m.d.comb += self.sweeps.valid.eq(1)
-                with m.If(self.sweeps.ready):
-                    m.d.comb += owes[0].eq(1)
-                    m.d.sync += idle.bit_select(slot, 1).eq(0)
-                    m.d.sync += left.eq(Mux(self.sweeps.payload.fresh, row.steps, steps_read.data))
-                    m.next = "GRANT"
+            with m.State("SWEEP"), m.If(self.sweeps.ready):
+                m.d.comb += owes[0].eq(1)
+                m.d.sync += self.sweeps.valid.eq(0)
+                m.d.sync += idle.bit_select(slot, 1).eq(0)
+                m.d.sync += left.eq(Mux(self.sweeps.payload.fresh, row.steps, steps_read.data))
+                m.next = "GRANT"
             with m.State("GRANT"):
                 m.d.comb += [self.grants.valid.eq(1), steps_write.en.eq(1), steps_write.data.eq(left - left.any())]
                 m.d.sync += self.fresh.bit_select(slot, 1).eq(left == 1)

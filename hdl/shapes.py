@@ -2,10 +2,12 @@
 
 from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data, stream
+from amaranth.utils import ceil_log2
 
 from ..models.fabric import CHUNK, PACKET, SPACE, Record
 
-__all__ = ["ANSWERS", "PACKETS", "PACKET_LAYOUT", "PLACE_LAYOUT", "READS", "SPACE_LAYOUT", "WRITES", "layout"]
+__all__ = ["ANSWERS", "PACKETS", "PACKET_LAYOUT", "PLACE_LAYOUT", "READS", "SPACE_LAYOUT", "WRITES", "layout",
+           "within"]
 
 
 def layout(record: Record) -> data.StructLayout:
@@ -34,3 +36,12 @@ READS = stream.Signature(PLACE_LAYOUT)
 
 #: The sixteen bits, for each read that was taken.
 ANSWERS = stream.Signature(CHUNK, always_ready=True)
+
+
+def within(place, space, words: int):
+    """Whether a place is one of so many words of a memory."""
+    bits = ceil_log2(words)
+    inside = ~place.address[bits:].any()
+    if words != 1 << bits:  # comparing is what costs
+        inside &= place.address[:bits] < words
+    return (place.space == space) & inside

@@ -22,15 +22,15 @@ class Buffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         spare = Signal.like(self.i.payload)
-        full = Signal()  # an item was taken while `o` was stalled
-        m.d.comb += self.i.ready.eq(~full)
+        room = Signal(init=1)  # no item was taken while `o` was stalled
+        m.d.comb += self.i.ready.eq(room)
         # payloads are kept whether they are valid or not, as that is known late
         with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += [self.o.valid.eq(full | self.i.valid), full.eq(0)]
-            m.d.sync += self.o.payload.eq(Mux(full, spare, self.i.payload))
-        with m.Elif(~full):
-            m.d.sync += full.eq(self.i.valid)
-        with m.If(~full):
+            m.d.sync += [self.o.valid.eq(~room | self.i.valid), room.eq(1)]
+            m.d.sync += self.o.payload.eq(Mux(room, self.i.payload, spare))
+        with m.Elif(room):
+            m.d.sync += room.eq(~self.i.valid)
+        with m.If(room):
             m.d.sync += spare.eq(self.i.payload)
         return m
 

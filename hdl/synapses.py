@@ -3,19 +3,19 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
-from .shapes import ANSWERS, READS, WRITES
+from .shapes import ANSWERS, PLACE_LAYOUT, READS, WRITES, within
 from .staged import Staged
 from .walk import operation, update
 
-__all__ = ["Choice", "Slice", "Synapses", "summed"]
+__all__ = ["Slice", "Synapses", "summed"]
 
 
 def summed(fabric: Fabric) -> data.StructLayout:
@@ -25,61 +25,39 @@ def summed(fabric: Fabric) -> data.StructLayout:
     )
 
 
-class Past(enum.Enum, shape=2):
-    """What an addition starts from, unless that is what the operation before it made: nothing, the sum that is stored, or
-    what the operation before that made."""
-
-    NOTHING = 0
-    STORED = 1
-    SECOND = 2
-
-
-class Choice(wiring.Component):
-    """A past sum.
-
-    A component of its own, so that synthesis for ECP5 leaves the last choice to the adder's own tables.
-    """
-
-    def __init__(self, shape):
-        super().__init__({"which": In(Past), "stored": In(shape), "second": In(shape), "o": Out(shape)})
-
-    def elaborate(self, platform):
-        m = Module()
-        with m.Switch(self.which):
-            for past, value in ((Past.NOTHING, 0), (Past.STORED, self.stored), (Past.SECOND, self.second)):
-                with m.Case(past):
-                    m.d.comb += Value.cast(self.o).eq(Value.cast(value))
-        return m
-
-
 class Slice(wiring.Component):
     """The lanes whose weights are one chunk of a word, one addition per clock in each.
 
     ::
 
-        weights_at ─► weights ─► c ─► d ───────────────────► (+) ─┬─► sums[d_row]
-        row ───────────────────► sums ─┬─► d ─► Choice ─► (or) ─┘ └─► last ─► second
-                                       │          ▲        ▲            │       │
-                                       └─► swept  └────────┴────────────┴───────┘
+        weights_at ─► weights ─► c ─► d ────┐
+        row ─► sums ─┬─► d ──► (and) ─► (−) ┴┬─► sums[d_row]
+                     └─► swept  ▲            ├─► last ─────────────┐
+                                │            └─► before ─► second ─┤
+                                └──────────────────────────────────┘
+
+    Sums are kept as their complement, of which a weight is taken away. What d starts from is in one of three places, and
+    the others have all bits set, which is a sum of nothing: what is stored, what was made a clock ago (``last``) or two
+    clocks ago (``second``). So an adder's own tables do the choice. What d makes is stored in the same clock: what the
+    third operation before it made is in the memory.
 
     Memories give what they read to plain registers, which can be those of a block of RAM itself: weights to c, and then d;
-    sums to d. What d adds is stored in the same clock, so what the third operation before it made is in the memory. Unless
-    the Fabric is ``pipelined``, sums are read a clock later and without a register, and there is no second.
+    sums to d. Unless the Fabric is ``pipelined``, sums are read a clock later without a register, and nothing is second.
 
     Members
     -------
     weights_at : In
         What stage a reads, or where a write for the weights goes, a clock after it came.
     row : In
-        What stage b reads, or stage c if there is no register behind the sums.
-    d_past, d_last : In
-        What d adds to: a past sum, or the one that was made a clock ago.
+        What stage b reads, or stage c if there is no register behind the sums; behind the last there is a sum of nothing.
+    c_last, c_second : In
+        The next operation starts from what the last but none or the last but one has made.
     d_row, d_store : In
         Where d stores, and whether it does.
     c_clears : In
         The next weights that d adds are zero.
     swept : Out
-        Sums, in stage d.
+        What is kept of sums, in stage d.
     weights : Out
         Weights, in stage c.
     write : stream of 16-bit writes
@@ -88,14 +66,14 @@ class Slice(wiring.Component):
     def __init__(self, fabric: Fabric, chunk: int, stored: Stored = NOTHING):
         self.fabric, self.chunk, self.stored = fabric, chunk, stored
         self.lanes = min(fabric.lanes, CHUNK // fabric.weight_bits)
-        row, sums = range(fabric.rows), data.ArrayLayout(signed(fabric.sum_bits), self.lanes)
+        sums = data.ArrayLayout(signed(fabric.sum_bits), self.lanes)
         super().__init__(
             {
                 "weights_at": In(range(fabric.weight_words)),
-                "row": In(row),
-                "d_past": In(Past),
-                "d_last": In(1),
-                "d_row": In(row),
+                "row": In(range(fabric.rows + 1)),
+                "c_last": In(1),
+                "c_second": In(1),
+                "d_row": In(range(fabric.rows)),
                 "d_store": In(1),
                 "c_clears": In(1),
                 "swept": Out(sums),
@@ -112,18 +90,19 @@ class Slice(wiring.Component):
         m.submodules.weights = weights = Memory(  # one address, so that it can be a RAM with one port
             shape=bits, depth=fabric.weight_words, init=known, attrs={} if known else {"loaded": 1}
         )
-        m.submodules.sums = sums = Memory(
-            shape=self.swept.shape(), depth=fabric.rows, init=[], attrs={"ram_style": "block"}  # LUTs are what is scarce
+        width = self.swept.as_value().shape().width
+        m.submodules.sums = sums = Memory(  # of few words: but LUTs are what is scarce
+            shape=width, depth=fabric.rows + 1, init=[(1 << width) - 1] * (fabric.rows + 1), attrs={"ram_style": "block"}
         )
         load, fetch = weights.write_port(), weights.read_port()
         read, write = sums.read_port(), sums.write_port()
 
         place = self.write.payload.place
-        mine = (place.space == Space.WEIGHTS) & (place.chunk == self.chunk) & (place.address < fabric.weight_words)
+        mine = (place.chunk == self.chunk) & within(place, Space.WEIGHTS, fabric.weight_words)
         c_weights, d_weights = (Signal.like(self.weights, name=f"{stage}_weights", reset_less=True) for stage in "cd")
-        d_sums, last = (Signal.like(self.swept, name=name, reset_less=True) for name in ("d_sums", "last"))
-        made = Signal.like(self.swept)
-        m.submodules.choice = choice = Choice(self.swept.shape())
+        d_sums, before = (Signal(width, name=name, reset_less=True) for name in ("d_sums", "before"))
+        last, second = (Signal(width, name=name, init=-1, reset_less=True) for name in ("last", "second"))
+        made = Signal(self.swept.shape())
         m.d.comb += [
             load.addr.eq(self.weights_at),
             fetch.addr.eq(self.weights_at),
@@ -132,19 +111,18 @@ class Slice(wiring.Component):
             write.data.eq(made),
             write.en.eq(self.d_store),
             self.weights.eq(c_weights),
-            self.swept.eq(d_sums),
-            choice.which.eq(self.d_past),
-            choice.stored.eq(d_sums),
+            self.swept.as_value().eq(d_sums),
         ]
         m.d.sync += [load.data.eq(self.write.payload.data), load.en.eq(self.write.valid & mine)]
-        m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(c_weights), last.eq(made)]
+        m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(Mux(self.c_clears, 0, c_weights))]
+        m.d.sync += last.eq(Mux(self.c_last, made, -1))
+        start = d_sums & last
         if fabric.pipelined:
-            m.d.sync += [d_sums.eq(read.data), choice.second.eq(last)]
+            m.d.sync += [d_sums.eq(read.data), before.eq(made), second.eq(Mux(self.c_second, before, -1))]
+            start &= second
         else:
             m.d.comb += d_sums.eq(read.data)
-        m.d.comb += [made[n].eq(Mux(self.d_last, last[n], choice.o[n]) + d_weights[n]) for n in range(self.lanes)]
-        with m.If(self.c_clears):
-            m.d.sync += d_weights.eq(0)
+        m.d.comb += [made[n].eq(self.swept.shape()(start)[n] - d_weights[n]) for n in range(self.lanes)]
         return m
 
 
@@ -162,12 +140,12 @@ class Synapses(wiring.Component):
     i : stream of operations
         One per clock, in any order of rows; but a sweep comes third at the earliest behind what changed its row.
     o : stream of sums
-        The sums of a group, before they are cleared. Latency :attr:`latency`. Unless the Fabric is ``pipelined``, they
+        The sums of a group. Latency :attr:`latency`. Unless the Fabric is ``pipelined``, they
         and their update stay until the next, and ``i.update`` has to stay for that latency.
     write : stream of 16-bit writes
         For the weights. What is added in the second clock after a write is undefined.
     read : stream of reads
-        Of weights, answered on ``data``; taken when there is no operation.
+        Of weights, answered on ``data`` some clocks after there was no operation.
     data : stream of 16-bit answers
     """
 
@@ -188,7 +166,12 @@ class Synapses(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fabric, i = self.fabric, self.i.payload
-        m.d.comb += self.read.ready.eq(~self.i.valid)
+        wants, place = Signal(), Signal(PLACE_LAYOUT, reset_less=True)  # a read waits until there is no operation
+        m.d.comb += self.read.ready.eq(~wants)
+        with m.If(self.read.valid & self.read.ready):
+            m.d.sync += [wants.eq(1), place.eq(self.read.payload)]
+        with m.Elif(~self.i.valid):
+            m.d.sync += wants.eq(0)
 
         def at(stage, name, value, shape=None, **kept):
             return Staged(m, name, stage, value, shape, **kept)
@@ -198,23 +181,22 @@ class Synapses(wiring.Component):
         clears = at(0, "clears", i.clear)
         row = at(0, "row", i.row)
         weights_at = at(0, "weights_at", i.weights)
-        asked = at(0, "asked", self.read.valid & self.read.ready, resets=True)
-        read_at = at(0, "read_at", self.read.payload.address)
+        asked = at(0, "asked", wants & ~self.i.valid, resets=True)
         last, second = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2))  # its row, n operations ago
-        last = at(1, "last", last & ~clears[1])
-        past = Mux(second, Past.SECOND, Past.STORED) if fabric.pipelined else Past.STORED
-        past = at(1, "past", Mux(clears[1], Past.NOTHING, past), Past)
+        second &= fabric.pipelined & ~last
+        last, second = at(1, "last", last & ~clears[1]), at(1, "second", second & ~clears[1])
+        reads = at(2, "reads", Mux(clears[2] | last[2] | second[2], fabric.rows, row[2]))
 
         loads, loaded = at(0, "loads", self.write.valid, resets=True), at(0, "loaded", self.write.payload)
-        where = at(1, "where", Mux(loads[1], loaded[1].place.address, Mux(asked[1], read_at[1], weights_at[1])))
+        where = at(1, "where", Mux(loads[1], loaded[1].place.address, Mux(asked[1], place.address, weights_at[1])))
         slices = []
         for n in range(fabric.weight_chunks):
             m.submodules[f"slice_{n}"] = part = Slice(fabric, n, self.stored)
             m.d.comb += [
                 part.weights_at.eq(where[2]),
-                part.row.eq(row[3 if fabric.pipelined else 4]),
-                part.d_past.eq(past[5]),
-                part.d_last.eq(last[5]),
+                part.row.eq(reads[3 if fabric.pipelined else 4]),
+                part.c_last.eq(last[4]),
+                part.c_second.eq(second[4]),
                 part.d_row.eq(row[5]),
                 part.d_store.eq(stores[5]),
                 part.c_clears.eq(clears[4]),
@@ -222,29 +204,34 @@ class Synapses(wiring.Component):
                 part.write.payload.eq(loaded[1]),
             ]
             slices.append(part)
-        sums = [part.swept[n] for part in slices for n in range(part.lanes)]
+        sums = Cat(part.swept for part in slices)
 
         # the group that is swept
         sweeps = at(0, "sweeps", self.i.valid & i.sweep, resets=True)
         most = None if fabric.pipelined else 0  # an update that stays needs no registers
         fields = i.update.shape().members
         update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in fields}
-        group = update_now["state"][4][: exact_log2(fabric.groups)]
-        chosen = [Mux(at(4, f"chosen_{n}", group == n)[5], Cat(sums[n * fabric.update_lanes :][: fabric.update_lanes]), 0)
-                  for n in range(fabric.groups)]
+        group, width = update_now["state"][4][: exact_log2(fabric.groups)], fabric.update_lanes * fabric.sum_bits
+        groups = [(at(4, f"group_{n}_waits", group != n)[5], sums.word_select(n, width)) for n in range(fabric.groups)]
         m.d.sync += self.o.valid.eq(sweeps[5])
+        m.d.comb += self.o.payload.sums.as_value().eq(~self._chosen(m, "group", groups, sweeps[5]))
         with m.If(sweeps[5] | fabric.pipelined):
-            m.d.sync += self.o.payload.sums.as_value().eq(reduce(or_, chosen))
             m.d.sync += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
 
-        # the weights that are asked for: one of each two slices, then one of those, as they come from far away
-        chunk = at(0, "chunk", self.read.payload.chunk)
-        words = [part.weights.as_value() for part in slices]
-        pairs = [at(4, f"pair_{n}", Mux(chunk[4][0], words[-1 if n + 1 == len(words) else n + 1], words[n]))
-                 for n in range(0, len(words), 2)]
-        m.d.sync += self.data.valid.eq(asked[5])
-        with m.Switch(chunk[5][1:]):
-            for n, pair in enumerate(pairs):
-                with m.Case(n):
-                    m.d.sync += self.data.payload.eq(pair[5])
+        # the weights that are asked for
+        chunk = at(1, "chunk", place.chunk)
+        chunks = [(at(3, f"chunk_{n}_waits", chunk[3] != n)[4], part.weights.as_value()) for n, part in enumerate(slices)]
+        m.d.sync += [self.data.valid.eq(asked[5]), self.data.payload.eq(self._chosen(m, "chunk", chunks))]
         return m
+
+    def _chosen(self, m, name, values, when=1):
+        """A clock later, of pairs (waits, value), the value that does not wait."""
+        gated = [Mux(waits, 0, value) for waits, value in values]
+        if self.fabric.pipelined:  # by registers that are reset while they wait: so the choice takes no tables but the last
+            registers = [Signal.like(value, name=f"{name}_{n}", reset_less=True) for n, (_, value) in enumerate(values)]
+            m.d.sync += [register.eq(value) for register, value in zip(registers, gated, strict=True)]
+            return reduce(or_, registers)
+        kept = Signal(gated[0].shape(), name=f"{name}_kept")
+        with m.If(when):
+            m.d.sync += kept.eq(reduce(or_, gated))
+        return kept

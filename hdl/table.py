@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Kind, Space
-from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, PLACE_LAYOUT, READS, SPACE_LAYOUT, WRITES
+from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, PLACE_LAYOUT, READS, SPACE_LAYOUT, WRITES, within
 
 __all__ = ["Loader", "Table"]
 
@@ -52,7 +52,7 @@ class Table(wiring.Component):
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
         here = Signal(self.chunks)
         w, place = self.write.payload, self.write.payload.place
-        mine = self.write.valid & (place.space == self.space) & (place.address < self.depth)
+        mine = self.write.valid & within(place, self.space, self.depth)
         # all a clock late, as it comes from far away; tables side by side share what they keep
         m.d.sync += [here[n].eq(mine & (place.chunk == self.first + n)) for n in range(self.chunks)]
         m.d.sync += [write.addr.eq(place.address), write.data.eq(w.data.replicate(self.chunks))]

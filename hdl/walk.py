@@ -44,7 +44,7 @@ def update(fabric: Fabric) -> data.StructLayout:
 
 
 def operation(fabric: Fabric) -> data.StructLayout:
-    """One access to sums ``row``: ``add`` the weights at ``weights``, or ``clear`` it; ``sweep``: with this update."""
+    """One access to sums ``row``: ``add`` the weights at ``weights``, ``clear`` it, or ``sweep`` it with this update."""
     row = layout(fabric.projection_record)
     return data.StructLayout(
         {
@@ -89,8 +89,8 @@ class Walk(wiring.Component):
     Parameters
     ----------
     pace : int
-        Clocks from one update of a sweep to the next; until then it stays on ``o.payload``, and its row is cleared in the
-        last of them.
+        Clocks from one update of a sweep to the next; until then it stays on ``o.payload``. The last of a row takes two at
+        least, and the row is cleared in the last of them.
 
     Members
     -------
@@ -133,14 +133,14 @@ class Walk(wiring.Component):
         select = exact_log2(fabric.groups)  # bits of a group's place in its row
 
         clearing, row = Signal(init=1), Signal.like(o.row)
-        sweeping, visiting, walks, waits = Signal(), Signal(), Signal(), Signal(range(self.pause + self.pace))
+        sweeping, visiting, walks = Signal(), Signal(), Signal()
         with m.If(clearing):
             m.d.comb += [self.o.valid.eq(1), o.clear.eq(1), o.row.eq(row)]
             m.d.sync += row.eq(row + 1)
             with m.If(row == fabric.rows - 1):
                 m.d.sync += clearing.eq(0)
         with m.Elif(sweeping):
-            m.d.comb += [self.o.valid.eq(o.sweep | o.clear), o.sweep.eq(waits == self.pace - 1)]
+            m.d.comb += self.o.valid.eq(o.sweep | o.clear)
         with m.Elif(self.i.valid & ~(self.sweeps.valid & self.sweeps.ready)), m.Switch(v.kind):
             with m.Case(Kind.STEP):
                 m.d.comb += [self.token.valid.eq(1), self.i.ready.eq(1)]
@@ -157,8 +157,13 @@ class Walk(wiring.Component):
         m.d.comb += self.sweeps.ready.eq(~clearing & ~sweeping & ~walks)
         m.d.comb += [self.token.payload.eq(v.slot), self.credit.payload.eq(v.slot)]
         self._visit(m, visiting, walks)
-        self._sweep(m, sweeping, waits, select)
+        self._sweep(m, sweeping, select)
         return m
+
+    @staticmethod
+    def clocks(fabric: Fabric, pace: int, neurons):
+        """Clocks of the updates of a sweep."""
+        return -(-neurons // fabric.update_lanes) * pace + -(-neurons // fabric.lanes) * (pace == 1)
 
     def _visit(self, m, visiting, walks):
         """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already."""
@@ -189,19 +194,23 @@ class Walk(wiring.Component):
                 m.d.sync += walks.eq(0)
                 m.d.comb += self.i.ready.eq(1)
 
-    def _sweep(self, m, sweeping, waits, select):
-        """The groups of a population while ``sweeping``, one after the other; first it ``waits`` until sums are stored."""
+    def _sweep(self, m, sweeping, select):
+        """The groups of a population while ``sweeping``, one after the other; first it waits until sums are stored."""
         fabric, update = self.fabric, self.o.payload.update
         job = Signal(sweep(fabric))
         neurons = Signal.like(job.neurons)  # still to update
         state = Signal.like(update.state)
         place, parameter = Signal.like(update.place), Signal.like(update.parameter)
-        last = Signal()
-        m.d.comb += last.eq(neurons <= fabric.update_lanes)
+        last, ends = Signal(), Signal()  # group of the sweep; of a row
+        waits, reads = Signal(range(max(self.pause, self.pace - 2) + 1)), Signal(init=1)  # then the group is read, or done
+        m.d.comb += [
+            last.eq(neurons <= fabric.update_lanes),
+            ends.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
+        ]
         with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [
                 sweeping.eq(1),
-                waits.eq(self.pause + self.pace - 1),
+                waits.eq(self.pause),
                 job.eq(self.sweeps.payload),
                 neurons.eq(self.sweeps.payload.neurons),
                 state.eq(self.sweeps.payload.row << select),
@@ -211,21 +220,25 @@ class Walk(wiring.Component):
         with m.If(sweeping):
             m.d.comb += [
                 self.o.payload.row.eq(state >> select),
+                self.o.payload.sweep.eq((waits == 0) & reads),
+                self.o.payload.clear.eq((waits == 0) & ~reads & ends),
                 update.state.eq(state),
                 update.place.eq(place),
                 update.parameter.eq(parameter),
                 update.slot.eq(job.slot),
                 update.fresh.eq(job.fresh),
                 update.last.eq(last),
-                # a row is cleared behind its last group
-                self.o.payload.clear.eq((waits == 0) & (last | ((state & fabric.groups - 1) == fabric.groups - 1))),
             ]
             m.d.comb += [update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
+        moves = Signal()
         with m.If(waits != 0):
             m.d.sync += waits.eq(waits - 1)
+        with m.Elif(sweeping & reads & (ends | (self.pace > 1))):
+            m.d.sync += [reads.eq(0), waits.eq(max(self.pace - 2, 0))]
         with m.Elif(sweeping):
+            m.d.comb += moves.eq(1)
             m.d.sync += [
-                waits.eq(Mux(last, 0, self.pace - 1)),
+                reads.eq(1),
                 state.eq(state + 1),
                 sweeping.eq(~last),
                 neurons.eq(neurons - fabric.update_lanes),
@@ -233,7 +246,7 @@ class Walk(wiring.Component):
                 parameter.eq(parameter + job.each),
             ]
         if fabric.places:
-            self._planes(m, sweeping & (waits == 0), job, place, parameter)
+            self._planes(m, moves, job, place, parameter)
 
     def _planes(self, m, moves, job, place, parameter):
         """The numbers and parameters of neurons at the next position, which do not simply follow."""

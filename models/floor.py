@@ -24,7 +24,7 @@ class Load:
     rows: dict[str, int] = field(default_factory=dict)  #: of sums, by population
     words: dict[str, int] = field(default_factory=dict)  #: of weights, by projection
     adding: dict[str, float] = field(default_factory=dict)  #: cycles in which the lanes add, by projection
-    sweeping: dict[str, float] = field(default_factory=dict)  #: cycles in which neurons update, by population
+    sweeping: dict[str, float] = field(default_factory=dict)  #: cycles of its updates, by population
 
     @property
     def cycles(self) -> float:
@@ -74,7 +74,8 @@ def _load(n: int, core: Core, placement: Placement, rate: Rates) -> Load:
     out = Load(n)
     for part in core.parts:
         out.rows[part.source] = out.rows.get(part.source, 0) + part.rows
-        out.sweeping[part.source] = out.sweeping.get(part.source, 0) + -(-part.seated // placement.fabric.update_lanes)
+        groups = -(-part.seated // placement.fabric.update_lanes)
+        out.sweeping[part.source] = out.sweeping.get(part.source, 0) + groups + part.rows
     seen: set[int] = set()
     for link in core.links:
         name = f"{link.source.source} → {link.target.source}"

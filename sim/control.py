@@ -295,22 +295,21 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     s.held[c], s.last[c] = valid and not free, who
 
     # what comes in: from the walk back to the entry
-    visit, slot = s.visits[c, s.head[c]], s.slot[c]
+    visit, slot = s.arrived[c], s.slot[c]
     cleared = s.clearing[c] == 1
     walks = walk(c, p, s, visit)
-    moves = not visit or walks & 1
-    arrived, full = s.arrived[c], s.spare[c] != 0
-    came = 0 if full else visit_of(c, p, s)
-    happens = cleared or s.flying[c] != 0 or came != 0 or (moves and (s.filled[c] or arrived))
-    if moves or not arrived:
-        s.arrived[c], s.spare[c] = s.spare[c] if full else came, 0
-    elif came:
+    moves, came = s.spare[c] == 0, s.visits[c, s.head[c]]
+    entering = visit_of(c, p, s) if moves else 0
+    happens = cleared or s.flying[c] != 0 or walks & 1 != 0 or (moves and (s.filled[c] != 0 or entering != 0))
+    if not visit or walks & 1:
+        s.arrived[c], s.spare[c] = came if moves else s.spare[c], 0
+    elif moves:
         s.spare[c] = came
     if moves:
-        s.visits[c, s.head[c]] = arrived
-        s.filled[c] += (1 if arrived else 0) - (1 if visit else 0)
+        s.visits[c, s.head[c]] = entering
+        s.filled[c] += (1 if entering else 0) - (1 if came else 0)
         s.head[c] = s.head[c] + 1 if s.head[c] + 1 < s.visits.shape[1] else 0
-    happens |= lookup(c, p, b, s, not full)
+    happens |= lookup(c, p, b, s, moves)
 
     # steps
     state = s.state[c]
@@ -344,7 +343,7 @@ def counting(c: int, s: Any) -> int:
     if s.sweeping[c]:
         return int(s.waits[c] if s.waits[c] else s.sweeping[c] - 1)
     if s.walked[c]:
-        return int((s.visits[c, s.head[c]] >> WORDS) - s.walked[c] - 1)
+        return int((s.arrived[c] >> WORDS) - s.walked[c] - 1)
     return FOREVER
 
 

@@ -91,7 +91,8 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
         part[p.core, p.slot] = n
     gates = _rows(known[CHIP], Space.GATES, fabric.gate_record, fabric.inputs)
     routes = [_rows(known[r.node], Space.ROUTES, route_record(r.ports), fabric.keys) for r in fabric.tree()]
-    between = Synapses.latency + Neurons.latency(fabric) - Core.pace(fabric) + 1  # from the end of a sweep to its spikes
+    ends = Walk.clocks(fabric, Core.pace(fabric), 1)  # before the end of a sweep its last group is read
+    between = Synapses.latency + Neurons.latency(fabric) - ends + 1  # from the end of a sweep to its spikes
     told = len(image.settings(placement, 1, None, None))
     sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told, fabric.queue,
                       Locate.latency(fabric)])
@@ -129,7 +130,7 @@ def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
             costs[n], length = length, length + part.indices
     return {"first": keys["first"], "projections": keys["count"], "home": np.where(keys["home"], keys["slot"], -1),
             "target": projections["slot"], "late": projections["late"], "costs": costs, "words": np.concatenate(words),
-            "groups": -(-populations["neurons"] // fabric.update_lanes) * Core.pace(fabric),
+            "groups": Walk.clocks(fabric, Core.pace(fabric), populations["neurons"]),
             "grants": _rows(stored, Space.SOURCES, fabric.source_record, fabric.projections)["key"],
             **{name: populations[name] for name in ("key", "tokens", "tokens_first", "credits", "credits_first", "sources",
                                                     "source_count")}}

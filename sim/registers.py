@@ -77,9 +77,9 @@ class Cores(NamedTuple):
     found: Ints
     found_slot: Ints
     found_at: Ints
-    arrived: Ints  # Locate's entry: visits, 0 if there is none
+    arrived: Ints  # Locate's exit: visits, 0 if there is none
     spare: Ints
-    visits: Ints  # and behind it, a ring, and how many are in it
+    visits: Ints  # and before it, a ring, and how many are in it
     head: Ints
     filled: Ints
     clearing: Ints  # Walk

@@ -175,12 +175,17 @@ def place(cell: Cell, sizes: dict[str, Any], byte: int, init: int, ports: dict[s
 def multiplier(width: int, kind: str) -> Callable[[Cell], None]:
     def ecp5(cell: Cell) -> None:
         pins = cell["connections"]
+        unused(cell, "RST0")
         ports = {"A": bus(cell, "A", width), "B": bus(cell, "B", width), "P": bus(cell, "P", 2 * width)}
-        become(cell, "MULTIPLIER", {"WIDTH": f"{width:032b}"}, ports | {k: pins[k] for k in ("SIGNEDA", "SIGNEDB")}, {"P"})
+        ports |= {"CLK": pins.get("CLK0", ["0"]), "CE": pins.get("CE0", ["0"])}
+        ports |= {name: pins[name] for name in ("SIGNEDA", "SIGNEDB")}
+        later = cell["parameters"].get("REG_OUTPUT_CLK") == "CLK0"
+        become(cell, "MULTIPLIER", {"WIDTH": f"{width:032b}", "REG": f"{later:032b}"}, ports, {"P"})
 
     def gowin(cell: Cell) -> None:
         pins = cell["connections"]
         ports = {"A": pins["A"], "B": pins["B"], "P": pins["DOUT"], "SIGNEDA": pins["ASIGN"], "SIGNEDB": pins["BSIGN"]}
+        ports |= {"CLK": ["0"], "CE": ["0"]}
         become(cell, "MULTIPLIER", {"WIDTH": f"{width:032b}"}, ports, {"P"})
 
     return ecp5 if kind == "ecp5" else gowin

@@ -41,10 +41,10 @@ def random_operations(r, fabric, count):
     out, row, changed = [], 0, [None, None]
     for _ in range(count):
         row = row if r.random() < 0.6 else int(r.integers(fabric.rows))
-        kind = r.choice(["add", "add", "add", "clear", "sweep", "sweep clear", "none"])
-        if "sweep" in kind and row in changed[-2:]:
+        kind = r.choice(["add", "add", "add", "clear", "sweep", "none"])
+        if kind == "sweep" and row in changed[-2:]:
             kind = "none"
-        changed.append(row if "add" in kind or "clear" in kind else None)
+        changed.append(row if kind in ("add", "clear") else None)
         update = {
             "state": row * fabric.groups + int(r.integers(fabric.groups)),
             "place": int(r.integers(1 << fabric.place_bits)),
@@ -54,7 +54,7 @@ def random_operations(r, fabric, count):
             "fresh": int(r.integers(2)),
             "last": int(r.integers(2)),
         }
-        operation = {name: int(name in kind) for name in ("add", "clear", "sweep")}
+        operation = {name: int(name == kind) for name in ("add", "clear", "sweep")}
         weights = int(r.integers(fabric.weight_words))
         out.append(operation | {"row": row, "weights": weights, "update": update})
     return out
@@ -75,7 +75,7 @@ def integrate(operations, weights, sums, fabric):
         if o["sweep"]:
             group = o["update"]["state"] % fabric.groups
             out.append({"sums": row.reshape(fabric.groups, -1)[group].tolist(), "update": o["update"]})
-        if o["clear"]:
+        elif o["clear"]:
             row[:] = 0
         elif o["add"]:
             row[:] = (row + weights[o["weights"]] + half) % (2 * half) - half

@@ -90,7 +90,7 @@ def asked(visits=(), sweeps=(), *, of):
 
 
 def updates(sweep, fabric):
-    """Operations (row, clear, update) of a sweep."""
+    """Operations of a sweep: (row, update), and (row,) where it is cleared."""
     out, lanes = [], fabric.update_lanes
     rows = 1 << fabric.population_record.fields["parameters"].width
     place = 0
@@ -113,15 +113,20 @@ def updates(sweep, fabric):
             "fresh": sweep["fresh"],
             "last": int(last),
         }
-        out.append((state // fabric.groups, int(last or (state + 1) % fabric.groups == 0), update))
+        out.append((state // fabric.groups, update))
+        if last or (state + 1) % fabric.groups == 0:
+            out.append((state // fabric.groups,))
     return out
 
 
 def seen(operation):
     """What an operation means, in the terms of `adds` and `updates`."""
+    row = operation["row"]
     if operation["sweep"]:
-        return (operation["row"], operation["clear"], operation["update"]), operation["add"]
-    return (operation["row"], operation["weights"]), 1 - operation["add"] + operation["clear"]
+        return (row, operation["update"]), operation["add"] + operation["clear"]
+    if operation["clear"]:
+        return (row,), operation["add"]
+    return (row, operation["weights"]), 1 - operation["add"]
 
 
 @FABRICS
@@ -179,10 +184,11 @@ def test_there_is_no_gap_between_spikes(engine, fabric, dense):
         talk(simulation, asked(visits, of=fabric), {})
         assert simulation.cycles - before == sum(cycles(v, fabric) for v in visits)
         sweeps = [random_sweep(r, fabric) for _ in range(20)]
-        groups = sum(len(updates(s, fabric)) for s in sweeps)
+        clocks = [len(updates(s, fabric)) for s in sweeps]
+        assert clocks == [Walk.clocks(fabric, 1, s["neurons"]) for s in sweeps]
         before = simulation.cycles
-        talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": groups})
-        assert simulation.cycles - before == groups + (1 + Walk.pause) * len(sweeps)
+        talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": sum(clocks)})
+        assert simulation.cycles - before == sum(clocks) + (1 + Walk.pause) * len(sweeps)
 
 
 @FABRICS
@@ -193,7 +199,7 @@ def test_a_sweep_goes_before_the_next_spike(engine, fabric):
         cleared(simulation, fabric)
         total = sum(len(w) for v in visits for w in adds(v, 0, fabric)) + sum(len(updates(s, fabric)) for s in sweeps)
         operations = talk(simulation, asked(visits, sweeps, of=fabric), {"o": total})["o"]
-    assert [o["sweep"] for o in operations] == sorted((o["sweep"] for o in operations), reverse=True)
+    assert [o["add"] for o in operations] == sorted(o["add"] for o in operations)
 
 
 @FABRICS
@@ -201,14 +207,13 @@ def test_a_slow_sweep(engine, fabric):
     """Each update stays for so many clocks; a row is cleared at the end of its last."""
     r, pace = random.Random(6), 7
     sweeps = [random_sweep(r, fabric) for _ in range(10)]
-    swept = [update for s in sweeps for update in updates(s, fabric)]
-    expect = [op for row, clear, update in swept for op in [(1, 0, row, update), (0, 1, row, update)][: 1 + clear]]
+    expect = [operation for s in sweeps for operation in updates(s, fabric)]
     with open_engine(Plain(Walk(fabric, pace)), engine) as simulation:
         cleared(simulation, fabric)
         before = simulation.cycles
         out = talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": len(expect)})["o"]
-        assert simulation.cycles - before == pace * len(swept) + (1 + Walk.pause) * len(sweeps)
-    assert [(o["sweep"], o["clear"], o["row"], o["update"]) for o in out] == expect
+        assert simulation.cycles - before == sum(Walk.clocks(fabric, pace, s["neurons"]) + 1 + Walk.pause for s in sweeps)
+    assert [seen(o) for o in out] == [(operation, 0) for operation in expect]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])

@@ -50,12 +50,16 @@ module BLOCK_RAM #(
   endgenerate
 endmodule
 
-module MULTIPLIER #(parameter WIDTH = 18) (
-  input [WIDTH - 1:0] A, B, input SIGNEDA, SIGNEDB, output [2 * WIDTH - 1:0] P
+// With REG the product comes a clock later, through a register with enable CE.
+module MULTIPLIER #(parameter WIDTH = 18, REG = 0) (
+  input CLK, CE, input [WIDTH - 1:0] A, B, input SIGNEDA, SIGNEDB, output [2 * WIDTH - 1:0] P
 );
   wire signed [WIDTH:0] a = {SIGNEDA & A[WIDTH - 1], A};
   wire signed [WIDTH:0] b = {SIGNEDB & B[WIDTH - 1], B};
-  assign P = a * b;
+  wire [2 * WIDTH - 1:0] now = a * b;
+  reg [2 * WIDTH - 1:0] later = 0;
+  always @(posedge CLK) if (CE) later <= now;
+  assign P = REG ? later : now;
 endmodule
 
 // A large memory of an iCE40UP5K: one port, which reads what was there or writes.

@@ -47,7 +47,7 @@ SLOW = ("wiring.connect(m, merge.o, buffer.i)",
         "m.d.comb += [buffer.i.valid.eq(merge.o.valid & ~buffer.o.valid), buffer.i.payload.eq(merge.o.payload), "
         "merge.o.ready.eq(buffer.i.ready & ~buffer.o.valid)]")
 PROOFS = [
-    Proof(Buffer, blocks.buffer, 8, 4, [("self.i.valid), full.eq(0)]", "self.i.valid)]")]),
+    Proof(Buffer, blocks.buffer, 8, 4, [("self.i.valid), room.eq(1)]", "self.i.valid)]")]),
     Proof(Queue, blocks.queue, 14, 0, [("memory.r_en.eq(self.o.ready)", "memory.r_en.eq(1)")]),
     Proof(Merge, blocks.merge, 8, 3, [
         ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << (n + 1) % count"),
@@ -62,7 +62,7 @@ PROOFS = [
         ("amount.eq(gates.data.credits)]", "amount.eq(0)]")]),
     Proof(Loader, cores.loader, 8, 3, [("with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):")]),
     Proof(Lookup, cores.lookup, 7, 0, [("k_done.eq(Mux(k_last, 0, k_next))", "k_done.eq(k_next)")]),
-    Proof(Locate, cores.locate, 10, 3, [MOVES]),
+    Proof(Locate, cores.locate, 10, 3, [("moves.eq(exit_.i.ready)", "moves.eq(1)")]),
     Proof(Schedule, cores.schedule, 18, 3, [
         ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready"),
         ('m.next = "SETTLE"', 'm.next = "CHOOSE"')]),

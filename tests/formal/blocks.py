@@ -30,7 +30,7 @@ ROOT = TOY.tree()[0]
 def buffer(block=Buffer) -> Harness:
     """Nothing is lost, repeated or overtaken; offers are kept."""
     h = Harness(block(4))
-    i, o, full = h.dut.i, h.dut.o, h.inner["full"]
+    i, o, full = h.dut.i, h.dut.o, ~h.inner["room"]
     h.obeys(i)
     h.keeps(o)
     sent, seen = h.count(i.valid & i.ready, 2), h.count(o.valid & o.ready, 2)
@@ -140,7 +140,7 @@ def router(block=Router, route=Route, watched: int = 2) -> Harness:
     h.keeps(*outs)
     o, inner = outs[watched], h.inner
     held, spare = o.payload, PACKET_LAYOUT(inner[f"buffer_{watched}.spare"])
-    full = inner[f"buffer_{watched}.full"]
+    full = ~inner[f"buffer_{watched}.room"]
     h.check(~full | o.valid)
     merges = [f"merge_{n}" for n in range(ROOT.ports)] + ["merge_own"]
     h.check(Cat(sum(inner[f"{name}.front"]) == 1 for name in merges).all())

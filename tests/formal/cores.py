@@ -78,11 +78,11 @@ def locate(block=Locate) -> Harness:
     sent, seen = h.count(i.valid & i.ready, 3), h.count(o.valid & o.ready, 3)
     h.assume(i.payload.kind == sent)
     h.check(~o.valid | (o.payload.kind == seen))
-    older = seen + o.valid
-    entry = [(inner[f"entry.{there}"], i.payload.shape()(inner[f"entry.{what}"]).kind)
-             for there, what in (("o__valid", "o__payload"), ("full", "spare"))]
-    h.check(~entry[1][0] | entry[0][0])
-    for there, kind in [*((inner[f"{stage}_valid"], inner[f"{stage}_kind"]) for stage in "srtgf"), *entry]:
+    exits = [(there, o.payload.shape()(inner[f"exit.{what}"]).kind)
+             for there, what in ((inner["exit.o__valid"], "o__payload"), (~inner["exit.room"], "spare"))]
+    h.check(~exits[1][0] | exits[0][0])
+    older = seen
+    for there, kind in [*exits, *((inner[f"{stage}_valid"], inner[f"{stage}_kind"]) for stage in "srtgfe")]:
         h.check(~there | (kind == older[:3]))
         older = older + there
     h.check(older[:3] == sent)
@@ -128,6 +128,7 @@ def schedule(block=Schedule) -> Harness:
     def at(*states):
         return sum(state == n for n in states) != 0
 
+    h.check(dut.sweeps.valid == at(sweep))
     swept_next, sent_next = at(read_sweep, fetch_sweep, sweep), at(read_message, fetch_message, message)
     fetches = at(fetch_first, fetch_message, fetch_sweep)
     h.check(~fetches | (Value.cast(Rows.made[0].data) == Value.cast(rows[slot])))
