@@ -43,9 +43,9 @@ def absorb(netlist: dict[str, Any]) -> int:
         """Of the ports ``side`` of a block, which show the same word."""
         pins = block["connections"]
         way = moved(pins, [f"DO{port}{n}" for port in side for n in range(WIDTH)], pins[f"CLK{side[-1]}"][0])
-        for port in side if way else "":
-            block["parameters"][f"REGMODE_{port}"] = "OUTREG"
-            pins[f"OCE{port}"] = [way[1]]
+        if way:
+            block["parameters"] |= {f"REGMODE_{port}": "OUTREG" for port in side}
+            pins |= {f"OCE{port}": [way[1]] for port in side}
         return way is not None
 
     def multiplied(cell: Cell) -> bool:
