@@ -28,7 +28,8 @@ from aerloom.sim.cycles import cycles
 BOARD = "ulx3s-85f"
 CORE = Fabric("core", lanes=16, update_lanes=1, weight_words=2048, rows=256, parameter_rows=256, populations=4,
               projections=8, places=0, keys=16, currents=False, sum_bits=16, state_bits=16, spike_bits=1, refractory_bits=2)
-TARGET = "120"  # MHz, for place and route: what it tries hard to reach it comes near to
+TARGET = "150"  # MHz, for place and route
+SEEDS = (1, 2, 3)  # of place and route: the fastest counts, all are told
 FABRICS = {
     "8 bits, 16 lanes, convolutions, synaptic filters": replace(CORE, places=16, currents=True),
     "8 bits, 16 lanes, convolutions": replace(CORE, places=16),
@@ -78,17 +79,23 @@ def yardstick() -> Iterator[dict[str, Any]]:
 
 
 def routed(component: wiring.Component) -> dict[str, Any]:
-    """What place and route make of a component of an ECP5-85F of speed 6, without pins."""
+    """What place and route make of a component of an ECP5-85F of speed 6, without pins: the fastest of :data:`SEEDS`."""
     board = find(BOARD)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (work / "top.il").write_text(rtlil.convert(component, emit_src=False))
         netlist, _ = synthesise(board.family, work)
         size = next(option for option in board.options if option.endswith("k"))
-        tools.run(board.family.route, [
-            size, *board.family.placing, "--package", "CABGA381", "--speed", "6", "--out-of-context", "--json", "top.json",
-            "--report", "report.json", "--freq", TARGET, "--timing-allow-fail", "-q"], work)
-        said = json.loads((work / "report.json").read_text())
+        found: dict[int, Any] = {}
+        for seed in SEEDS:
+            tools.run(board.family.route, [
+                size, *board.family.placing, "--package", "CABGA381", "--speed", "6", "--out-of-context", "--json",
+                "top.json", "--report", "report.json", "--freq", TARGET, "--seed", str(seed), "--timing-allow-fail",
+                "-q"], work)
+            found[seed] = json.loads((work / "report.json").read_text())
+    mhz = {seed: round(report.fmax(said) / 1e6, 1) for seed, said in found.items()}
+    said = found[max(mhz, key=mhz.__getitem__)]
     used = report.used(said, netlist, board.family)
-    return {"lut": used.lut, "ff": used.ff, "bram": used.bram, "dsp": used.dsp, "mhz": round(report.fmax(said) / 1e6, 1),
+    return {"lut": used.lut, "ff": used.ff, "bram": used.bram, "dsp": used.dsp, "mhz": max(mhz.values()),
+            "mhz of seeds": list(mhz.values()),
             "tools": [tools.version("yosys"), tools.version(board.family.route)]}

@@ -78,10 +78,13 @@ class Core(wiring.Component):
                 m.d.comb += [lookup.i.valid.eq(entry.o.valid), entry.o.ready.eq(lookup.i.ready)]
             with m.Default():
                 m.d.comb += [loader.i.valid.eq(entry.o.valid), entry.o.ready.eq(loader.i.ready)]
-        stores, stored = Signal(), Signal.like(loader.write.payload, reset_less=True)  # a clock to reach every memory
-        m.d.sync += [stores.eq(loader.write.valid), stored.eq(loader.write.payload)]
-        for taker in (lookup, locate, synapses, neurons, creditor, schedule):
+        stores, stored = loader.write.valid, loader.write.payload
+        if fabric.pipelined:  # a clock to reach every table
+            stores, stored = Signal(), Signal.like(loader.write.payload, reset_less=True)
+            m.d.sync += [stores.eq(loader.write.valid), stored.eq(loader.write.payload)]
+        for taker in (lookup, locate, neurons, creditor, schedule):
             m.d.comb += [taker.write.valid.eq(stores), taker.write.payload.eq(stored)]
+        m.d.comb += [synapses.write.valid.eq(loader.write.valid), synapses.write.payload.eq(loader.write.payload)]
 
         # the path of a spike
         wiring.connect(m, lookup.o, locate.i)
