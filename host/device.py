@@ -65,8 +65,9 @@ class Device(Probe):
         """Place ``network`` and load it over the link. ``watch`` names the populations whose spikes are sent to the host
         (the outputs by default), ``cores`` how many cores to use. ``progress`` is called with packets sent."""
         new = Loaded(place(network, self.fabric, cores), watch)
-        # nothing of an earlier run may still be under way through tables that are half of one network, half of another
-        self._write(np.concatenate([image.start(), new.placement.image, new.routes]), progress)
+        # nothing of an earlier run may still be under way through tables that are half of one network, half of another;
+        # and the tables are whole, so that the first START of a run finds a network at rest
+        self._write(np.concatenate([image.start(), new.placement.image, new.placement.samples(0), new.routes]), progress)
         self._inside = new
         return new.placement
 

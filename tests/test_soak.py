@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from aerloom.hdl.tree import Tree
 from aerloom.models import golden
 from aerloom.models.fabric import AXES, CHIP, CORE_COUNTERS, PACKET, Kind, Space
 from aerloom.models.image import start
+from aerloom.models.packets import store
 from aerloom.models.place import Placement, address, packet
 from aerloom.sim.engine import open_engine
 
@@ -199,6 +201,30 @@ def test_loading_ends_what_is_under_way(chips: Callable[..., Device]) -> None:
         device.load(dense(2))
         counters = device.counters()
         assert not any(counters[name] for name in CORE_COUNTERS)
+
+
+def test_a_network_that_waits_is_silent(chips: Callable[..., Device], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chip without a network is never at rest: nothing of that may be heard once there is one, nor in the first run."""
+    device, heard, slots = chips(Fabric()), [], Fabric().populations
+    network = Network(
+        (Input("in", (12,)),), (Population("first", (38,), threshold=3), Population("second", (7,), threshold=3)),
+        (Projection("in", "first", np.ones((38, 12), np.int8)), Projection("first", "second", np.ones((7, 38), np.int8))))
+    exchange = device._exchange
+
+    def listen(*asked: Any) -> Any:
+        heard.append(exchange(*asked))
+        return heard[-1]
+
+    rows = store(0, Space.POPULATIONS, 0, Fabric().population_record, [0] * slots)
+    for pause in range(24):
+        device._write(np.concatenate([start(), rows]))
+        device._write(start())
+        device.load(network, watch=["first", "second"])
+        device._write(np.concatenate([start(), np.repeat(rows[:1], pause), device.placement.samples(4)]))
+        with monkeypatch.context() as patch:
+            patch.setattr(device, "_exchange", listen)
+            device._write(start())
+    assert set(PACKET.unpack(np.concatenate(heard))["kind"]) == {Kind.VALUE}
 
 
 @pytest.mark.parametrize("examples", [12, pytest.param(200, marks=pytest.mark.full)])

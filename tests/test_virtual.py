@@ -214,7 +214,7 @@ def test_uart_and_all() -> None:
         check(device, net, spikes(1, 5))
 
 
-def test_bytes_of_an_image() -> None:
+def test_bytes_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many go over a line that is slower than the chip as `aerloom fit` says."""
     net, images = quantize(zoo("digits"), bits=8).network, zoo_samples("digits")[0][:28]
     link = virtual(TINY, uart=True)
@@ -224,7 +224,7 @@ def test_bytes_of_an_image() -> None:
         sent.append(sent[-1] + len(data))
         write(data)
 
-    line.write = write  # type: ignore[method-assign]
+    monkeypatch.setattr(line, "write", write)
     with Device(link) as device:
         device.load(net)
         spent = []
