@@ -40,6 +40,7 @@ class Family:
 
     name: str
     synthesis: tuple[str, ...]  #: Yosys commands
+    tidies: str = ""  #: the stage of synthesis before which a design is tidied and tried again, where Yosys gives up
     #: changes Yosys' netlist, as write_json has it; no part of what builds are kept by, as its text would be an address
     refine: Callable[[dict[str, Any]], object] | None = field(default=None, repr=False)
     route: str = ""  #: nextpnr; empty: a Vivado project is written instead

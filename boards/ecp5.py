@@ -24,6 +24,7 @@ ECP5 = Family(
     "ecp5",
     # look-up tables of four inputs alone: with larger ones, of muxes between them, a core takes an eighth more
     synthesis=("synth_ecp5 -nowidelut -top top",),
+    tidies="map_luts",  # Yosys 0.70's abc9 fails (an assertion) on some designs, the board of the preset `tiny` for one
     route="nextpnr-ecp5", placing=("--placer-heap-timingweight", "30"),  # of 10: 5 % more MHz, seed by seed
     pack="ecppack", suffix="bit", constraints="lpf",
     refine=partial(refine, die=DIES["25"]),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..models.errors import AerloomError
 from . import tools
 from .board import Family
 
@@ -23,10 +24,26 @@ def synthesise(family: Family, folder: Path, *options: str) -> tuple[dict[str, A
     ``options`` are added to the family's own. Raises :class:`AerloomError` where Yosys is missing or fails.
     """
     lines = [" ".join((line, *options)) if line.startswith("synth") else line for line in family.synthesis]
-    (folder / "top.ys").write_text(SCRIPT + "\n".join([*lines, "write_json top.json"]))
-    seconds = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], folder)
+    ways = [lines]
+    if family.tidies:
+        ways.append([part for line in lines for part in tidied(line, family.tidies)])
+    for way in ways:
+        (folder / "top.ys").write_text(SCRIPT + "\n".join([*way, "write_json top.json"]))
+        try:
+            seconds = tools.run("yosys", ["-q", "-l", "synthesis.log", "top.ys"], folder)
+            break
+        except AerloomError:
+            if way is ways[-1]:
+                raise
     netlist: dict[str, Any] = json.loads((folder / "top.json").read_text())
     if family.refine:
         family.refine(netlist)
         (folder / "top.json").write_text(json.dumps(netlist))
     return netlist, seconds
+
+
+def tidied(line: str, stage: str) -> tuple[str, ...]:
+    """A command of Yosys; one for a family stops before this stage for the design to be tidied."""
+    if not line.startswith("synth"):
+        return (line,)
+    return f"{line} -run begin:{stage}", "opt_clean -purge", "opt -full", f"{line} -run {stage}:"

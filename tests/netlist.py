@@ -47,7 +47,8 @@ def modelled(netlist: dict[str, Any], family: Family, folder: Path) -> dict[str,
              for kind, pin, value in (("GND", "G", "0"), ("VCC", "V", "1")) if cell["type"] == kind}
     for cell in top["cells"].values():
         if cell["type"] not in ("GND", "VCC"):
-            cell["connections"] = {k: [fixed.get(wire, wire) for wire in wires] for k, wires in cell["connections"].items()}
+            cell["connections"] = {k: [fixed.get(wire, wire) for wire in wires] for k, wires in cell["connections"].items()
+                                   if wires != ["x"] or cell["port_directions"][k] == "input"}
         if change := CHANGES.get(cell["type"]):
             change(cell)
     (folder / "cells.json").write_text(json.dumps({"modules": {"top": top}}))

@@ -2,16 +2,21 @@
 
 import copy
 import itertools
+import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aerloom.boards import tools
 from aerloom.boards.carry import merge, trim
 from aerloom.boards.catalogue import find
 from aerloom.boards.fanout import spread
 from aerloom.boards.floorplan import DIES, arrange
 from aerloom.boards.outreg import absorb
+from aerloom.boards.synthesis import synthesise
+from aerloom.models.errors import AerloomError
 
 CLOCK, ENABLE = 2, 3
 
@@ -106,6 +111,34 @@ def test_a_register_with_many_listeners_is_copied() -> None:
     heard = [bit for cell in cells.values() for port in "AB" for bit in cell["connections"].get(port, [])]
     assert set(heard) == set(copies) and max(map(heard.count, copies)) <= 6 and len(heard) == 20
     assert spread(made, most=6) == 0
+
+
+# --- designs that Yosys gives up on
+
+
+@pytest.mark.parametrize("name, fails, scripts", [
+    ("ulx3s-85f", 0, 1), ("ulx3s-85f", 1, 2), ("ulx3s-85f", 2, 2), ("tang-nano-20k", 0, 1), ("tang-nano-20k", 1, 1)])
+def test_what_yosys_gives_up_on_is_tidied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, fails: int,
+                                          scripts: int) -> None:
+    """Yosys 0.70 gave up on a board of the preset `tiny`."""
+    family, written = find(name).family, []
+
+    def run(tool: str, arguments: list[str], folder: Path) -> float:
+        written.append((folder / "top.ys").read_text())
+        if len(written) <= fails:
+            raise AerloomError("yosys failed")
+        (folder / "top.json").write_text(json.dumps({"modules": {"top": {"ports": {}, "cells": {}}}}))
+        return 1.0
+
+    monkeypatch.setattr(tools, "run", run)
+    if fails < scripts:
+        assert synthesise(family, tmp_path)[1] == 1.0
+    else:
+        with pytest.raises(AerloomError, match="yosys failed"):
+            synthesise(family, tmp_path)
+    assert len(written) == scripts and "opt_clean" not in written[0]
+    assert all("opt_clean -purge" in script and script.count("-run ") == 2 for script in written[1:])
+    assert all(line in script for script in written for line in family.synthesis)
 
 
 # --- tables in front of adders
