@@ -8,7 +8,7 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/aerloom demo
 
-test: .venv/ready-test          # about six minutes on two cores
+test: .venv/ready-test          # about 25 minutes on two cores the first time, as simulators are built
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full"
 
 test-all: .venv/ready-test .venv/ready-boards   # and what takes minutes by itself, bitstreams and netlists too
