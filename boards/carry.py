@@ -64,7 +64,7 @@ def trim(netlist: dict[str, Any]) -> int:
         carries = [come if init >> at + ab & 1 else init >> ab & 1 for ab in range(4)]
         if listeners[pins["S0"][0]]:
             sums = sum((init >> n & 1 ^ come) << n for n in range(16))
-            cells[f"{name}_S0"] = {
+            cells[f"{name}$first"] = {  # no name of Yosys
                 "type": "LUT4", "parameters": {"INIT": f"{sums:016b}"}, "attributes": {},
                 "connections": {pin: pins[f"{pin}0"] for pin in PINS} | {"Z": pins["S0"]},
                 "port_directions": dict.fromkeys(PINS, "input") | {"Z": "output"}}
