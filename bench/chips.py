@@ -102,7 +102,7 @@ def cores() -> Iterator[dict[str, Any]]:
                 "speed-up": round(alone / per_step, 2),
             }
     yield out
-    with aerloom.connect("sim", dataclasses.replace(EIGHT, cores=2), optimize=1) as device:  # of eight: hours
+    with aerloom.connect("sim", dataclasses.replace(EIGHT, cores=2), quick=True) as device:  # of eight: hours
         for name, (net, spikes) in work.items():
             for used in (1, 2):
                 row = figures(device, net, spikes, used)

@@ -16,7 +16,7 @@ from .encode import Encoder
 from .gate import Entrance
 from .readout import Readout
 from .shapes import PACKET_LAYOUT, PACKETS
-from .stream import Buffer, Merge
+from .stream import Buffer, Hold, Merge
 from .table import Loader
 
 __all__ = ["Chip", "fingerprint"]
@@ -106,7 +106,7 @@ class Machine(wiring.Component):
             },
         )
         m.submodules.merge = merge = Merge(PACKET_LAYOUT, 2)
-        m.submodules.exit = exit_ = Buffer(PACKET_LAYOUT)
+        m.submodules.exit = exit_ = (Buffer if fabric.pipelined else Hold)(PACKET_LAYOUT)
         m.submodules.cluster = cluster = Cluster(fabric, 0, known)
         pass_down(m, fabric, 0, cluster, self)
 

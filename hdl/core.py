@@ -13,7 +13,7 @@ from .lookup import Lookup
 from .neurons import Neurons
 from .schedule import Schedule
 from .shapes import PACKET_LAYOUT, PACKETS
-from .stream import Buffer, Merge
+from .stream import Buffer, Hold, Merge
 from .synapses import Synapses
 from .table import Loader
 from .walk import Walk
@@ -66,18 +66,21 @@ class Core(wiring.Component):
         m.submodules.emit = emit = Emit(fabric)
         m.submodules.schedule = schedule = Schedule(fabric, stored)
         m.submodules.creditor = creditor = Creditor(fabric, stored)
-        m.submodules.entry = entry = Buffer(PACKET_LAYOUT)
         m.submodules.merge = merge = Merge(PACKET_LAYOUT, 3)
-        m.submodules.exit = exit_ = Buffer(PACKET_LAYOUT)
+        m.submodules.exit = exit_ = (Buffer if fabric.pipelined else Hold)(PACKET_LAYOUT)
 
         # packets in: to the tables, or to the populations
-        wiring.connect(m, wiring.flipped(self.i), entry.i)
-        m.d.comb += [loader.i.payload.eq(entry.o.payload), lookup.i.payload.eq(entry.o.payload)]
-        with m.Switch(entry.o.payload.kind):
+        entering = self.i
+        if fabric.pipelined:
+            m.submodules.entry = entry = Buffer(PACKET_LAYOUT)
+            wiring.connect(m, wiring.flipped(self.i), entry.i)
+            entering = entry.o
+        m.d.comb += [loader.i.payload.eq(entering.payload), lookup.i.payload.eq(entering.payload)]
+        with m.Switch(entering.payload.kind):
             with m.Case(Kind.SPIKE, Kind.STEP, Kind.CREDIT):
-                m.d.comb += [lookup.i.valid.eq(entry.o.valid), entry.o.ready.eq(lookup.i.ready)]
+                m.d.comb += [lookup.i.valid.eq(entering.valid), entering.ready.eq(lookup.i.ready)]
             with m.Default():
-                m.d.comb += [loader.i.valid.eq(entry.o.valid), entry.o.ready.eq(loader.i.ready)]
+                m.d.comb += [loader.i.valid.eq(entering.valid), entering.ready.eq(loader.i.ready)]
         stores, stored = loader.write.valid, loader.write.payload
         if fabric.pipelined:  # a clock to reach every table
             stores, stored = Signal(), Signal.like(loader.write.payload, reset_less=True)

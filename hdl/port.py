@@ -62,7 +62,7 @@ class Port(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), keep.i)
         wiring.connect(m, keep.o, enframe.i)
         wiring.connect(m, enframe.o, wiring.flipped(self.tx))
-        m.d.comb += self.restart.eq(order.restart)
+        m.d.sync += self.restart.eq(order.restart)
         for name in ("news", "reject", "taken", "limit", "session", "restart"):  # all of one clock
             m.d.sync += getattr(keep, name).eq(getattr(order, name))
         return m

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Buffer", "Merge", "Queue", "Register"]
+__all__ = ["Buffer", "Hold", "Merge", "Queue", "Register"]
 
 
 class Buffer(wiring.Component):
@@ -32,6 +32,26 @@ class Buffer(wiring.Component):
             m.d.sync += room.eq(~self.i.valid)
         with m.If(room):
             m.d.sync += spare.eq(self.i.payload)
+        return m
+
+
+class Hold(wiring.Component):
+    """One register that costs no throughput: ``i`` is ready with ``o``.
+
+    Members
+    -------
+    i, o : streams of ``shape``
+        Latency 1, one item per clock.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        with m.If(self.i.ready):
+            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
         return m
 
 

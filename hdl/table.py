@@ -55,9 +55,12 @@ class Table(wiring.Component):
         mine = self.write.valid & within(place, self.space, self.depth)
         # all a clock late, as it comes from far away; tables side by side share what they keep
         m.d.sync += [here[n].eq(mine & (place.chunk == self.first + n)) for n in range(self.chunks)]
-        m.d.sync += [write.addr.eq(place.address), write.data.eq(w.data.replicate(self.chunks))]
+        address, word = Signal.like(place.address, reset_less=True), Signal(CHUNK, reset_less=True)
+        m.d.sync += [address.eq(place.address), word.eq(w.data)]
         m.d.comb += [
             write.en.eq(here),
+            write.addr.eq(address),
+            write.data.eq(word.replicate(self.chunks)),
             read.addr.eq(self.address),
             read.en.eq(self.enable),
             Value.cast(self.data).eq(read.data),

@@ -59,6 +59,8 @@ def queue(c: int, p: Any, b: Any, s: Any) -> int:
     """Computes :class:`aerloom.hdl.stream.Queue`, or what connects a router and a core without one; whether a packet
     moves."""
     up, down = p.entry[c, 0], p.entry[c, 1]
+    if up == down:
+        return False
     free, room = not b.full[down], s.waiting.shape[1]
     if not p.sizes[6]:
         moves = b.valid[up] and free
@@ -287,11 +289,12 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     sends = more != 0 or s.ends[c] != 0
     who = turn((sends != 0) | (s.grant[c] != 0) << 1, s.last[c], s.held[c], 3)
     valid = sends if who == 0 else s.grant[c] != 0 if who == 1 else False
-    free = not b.full[p.exit[c]]
+    at = p.exit[c]
+    free = not b.full[at] if p.sizes[8] else not b.valid[at] or b.goes[at] != 0
     if valid and free:
         key = p.key[c, s.sender[c]] << KEY
-        b.came[p.exit[c]] = (s.grant[c] if who else
-                             SPIKE | key | e.indices[s.next_spike[c]] << INDEX if more else STEP | key)
+        b.came[at] = (s.grant[c] if who else
+                      SPIKE | key | e.indices[s.next_spike[c]] << INDEX if more else STEP | key)
     s.held[c], s.last[c] = valid and not free, who
 
     # what comes in: from the walk back to the entry

@@ -95,7 +95,7 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
     between = Synapses.latency + Neurons.latency(fabric) - ends + 1  # from the end of a sweep to its spikes
     told = len(image.settings(placement, 1, None, None))
     sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told, fabric.queue,
-                      Locate.latency(fabric)])
+                      Locate.latency(fabric), fabric.pipelined])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
                 gates=np.stack([gates["credits"], gates["credits_first"]], axis=1),
                 listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),
@@ -162,8 +162,9 @@ def _tree(fabric: Fabric) -> dict[str, Ints]:
                 into[n, port], into[child, 0] = out[child, 0], out[n, port]
             else:
                 into[n, port], feeds[a] = exit_[a], out[n, port]
+    own = entry if fabric.pipelined else feeds
     return {"ports": np.array([router.ports for router in tree]), "into": into, "out": out,
-            "entry": np.stack([feeds, entry], axis=1), "exit": exit_}
+            "entry": np.stack([feeds, own], axis=1), "exit": exit_}
 
 
 # --- what is sent

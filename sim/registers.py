@@ -14,7 +14,7 @@ class Plan(NamedTuple):
     """What a placement puts into the tables; C cores, S slots, K keys, R routers, I inputs."""
 
     #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes and before its first group, packets that come
-    #: before the first spike, and packets that a core's queue holds
+    #: before the first spike and that a core's queue holds, clocks in Locate, and whether cores have Buffers at their ends
     sizes: Ints
     first: Ints  #: (C, K) KEYS
     projections: Ints  #: of a key
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
     ports: Ints  #: (R,)
     into: Ints  #: (R, 3) the buffer that a port hears; −1: the entrance
     out: Ints  #: (R, 3) the buffer that it speaks into
-    entry: Ints  #: (C, 2) the router's buffer, and the core's own
+    entry: Ints  #: (C, 2) the router's buffer, and the core's own, which may be the same
     exit: Ints  #: (C,)
     listeners: Ints  #: (R, K) ROUTES
     way_home: Ints
@@ -55,7 +55,7 @@ class Spikes(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """All of them: two registers each, and what comes and goes in this clock."""
+    """All of them: two registers each, of which a Hold has but the first, and what comes and goes in this clock."""
 
     valid: Ints
     data: Ints

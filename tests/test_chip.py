@@ -28,11 +28,11 @@ HOWEVER_LONG = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def roomy(chips: Callable[..., Device], cores: int) -> Device:
-    """A chip that takes any network of the strategies; hardly optimized, as that takes long to compile.
+    """A chip that takes any network of the strategies; quick to build, as it is large.
 
     Several cores have queues, so short that they fill.
     """
-    return chips(replace(ROOMY, cores=cores, queue=0 if cores == 1 else 6), optimize=1)
+    return chips(replace(ROOMY, cores=cores, queue=0 if cores == 1 else 6), quick=True)
 
 
 def check(device: Device, network: Network, spikes: dict[str, np.ndarray], cores: int | None = None) -> Run:
@@ -93,7 +93,7 @@ def test_any_dense_network_on_a_lean_chip(chips: Callable[..., Device], simulato
     """Without places, and with neurons that are updated one after the other, perhaps without synaptic filters; the cycle
     model counts its clocks."""
     fabric = replace(LEAN, currents=currents)
-    device = chips(fabric, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
+    device = chips(fabric, simulator, **({} if simulator == "amaranth" else {"quick": True}))
 
     def count(network: Network, spikes: dict[str, np.ndarray], run: Run) -> None:
         trace = golden.run(network, spikes)
@@ -113,7 +113,7 @@ def test_any_dense_network_on_a_lean_chip(chips: Callable[..., Device], simulato
 @pytest.mark.parametrize("simulator, examples", [("amaranth", 3), pytest.param("compiled", 200, marks=pytest.mark.full)])
 def test_any_network_with_runs(chips: Callable[..., Device], simulator: str, examples: int) -> None:
     """Where the chip has room for sparse projections, they are walked over as such."""
-    device = chips(SPARSE, simulator, **({} if simulator == "amaranth" else {"optimize": 1}))
+    device = chips(SPARSE, simulator, **({} if simulator == "amaranth" else {"quick": True}))
     check_any(device, networks(), examples)
     pruned = dense(1)
     few = [replace(q, weights=q.weights * (np.random.default_rng(n).random(q.weights.shape) < 0.1))
@@ -335,7 +335,7 @@ def test_n_mnist(chips: Callable[..., Device]) -> None:
     with np.load(SHARED / "nmnist" / "nmnist_small.npz") as archive:
         a = {k: archive[f"test_{k}"] for k in ("t", "x", "y", "p", "offsets")}
     network = quantize(load(SHARED / "nir/02_cnn/cnn_sinabs.nir", "sinabs", max_spikes=1), 8).network
-    device = chips(Fabric.preset("planes"), optimize=1)
+    device = chips(Fabric.preset("planes"), quick=True)
     for n in range(3):
         at = slice(*a["offsets"][n : n + 2])
         step = a["t"][at] // 1000

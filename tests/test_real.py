@@ -54,7 +54,7 @@ def test_the_zoos_convolutions(chips: Any) -> None:
     """On images of MNIST's size, as spikes and as images: a chip with an encoder makes the same spikes of them."""
     network, images = quantize(zoo("mnist-conv"), 8).network, enlarged(4)[:, None]
     spikes = spikes_of(network, images)
-    device = chips(ROOMY, optimize=1)
+    device = chips(ROOMY, quick=True)
     answer = same(device, network, spikes)
     assert min(answer.spikes_per_inference[name] for name in ("conv1", "conv2", "output")) > 5
     np.testing.assert_array_equal(
@@ -72,7 +72,7 @@ def test_a_converted_cnn(chips: Any) -> None:
     """From a ReLU network to the chip: convolutions, pooling, a readout; it answers as it did."""
     made, images, labels = real.converted()
     assert made.ann > 0.9 and made.curve[-1] > made.ann - 0.05
-    device = chips(ROOMY, optimize=1)
+    device = chips(ROOMY, quick=True)
     net = quantize(made.network, 8).network
     spikes = made.encode(images[:3])
     run = check_all(device, net, {net.inputs[0].name: spikes.reshape(3, 16, -1)})
@@ -83,5 +83,5 @@ def test_a_converted_cnn(chips: Any) -> None:
 def test_axonal_delays(chips: Any) -> None:
     """Sixteen delays at once: a wave that is met by one that runs against it."""
     net, wave = real.delayed()
-    run = check_all(chips(ROOMY, optimize=1), net, {"in": wave})
+    run = check_all(chips(ROOMY, quick=True), net, {"in": wave})
     assert run.spikes["hidden"][0, :15].sum() < run.spikes["hidden"][0, 15].sum()

@@ -55,7 +55,7 @@ def test_routers_neither_lose_nor_double_nor_stick(count: int, stalls: tuple[flo
     outputs = [*(f"down{n}" for n in range(host)), "o"]
     for seed, stall in enumerate(stalls):
         r = np.random.default_rng(seed)
-        with open_engine(Tree(FIVE), "compiled", stall=stall, seed=seed, optimize=2) as simulation:
+        with open_engine(Tree(FIVE), "compiled", stall=stall, seed=seed, quick=True) as simulation:
             simulation.exchange({"i": placement.routes(["p1", "p2", "p4"])}, {}, drain=100)
             batch = min(count, 100_000)
             for _ in range(count // batch):
@@ -230,7 +230,7 @@ def test_a_network_that_waits_is_silent(chips: Callable[..., Device], monkeypatc
 @pytest.mark.parametrize("examples", [12, pytest.param(200, marks=pytest.mark.full)])
 def test_a_network_leaves_no_trace(chips: Callable[..., Device], examples: int) -> None:
     """A chip in which everything was overwritten with noise does in every clock what a new one does."""
-    used = chips(ROOMY, optimize=1)
+    used = chips(ROOMY, quick=True)
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
@@ -244,7 +244,7 @@ def test_a_network_leaves_no_trace(chips: Callable[..., Device], examples: int) 
             noise = r.integers(0, 1 << 16, words * chunks)
             used._exchange(np.append(address(node, space), packet(Kind.WRITE, node, noise)).astype(np.uint32), 0)
         used._exchange(place(network, ROOMY).image, 0)
-        with connect("sim", ROOMY, optimize=1) as new:
+        with connect("sim", ROOMY, quick=True) as new:
             seen = []
             for device in (used, new):
                 device.load(network, watch=list(network.population))

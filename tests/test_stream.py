@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from aerloom.hdl.stream import Buffer, Merge, Queue, Register
+from aerloom.hdl.stream import Buffer, Hold, Merge, Queue, Register
 from aerloom.sim.engine import open_engine
 from aerloom.sim.traffic import Stuck
 from tests.wrap import Plain, many
@@ -15,14 +15,14 @@ STALLS = pytest.mark.parametrize("stall", [0.3, 0.8])
 
 @STALLS
 @pytest.mark.parametrize("waits", [
-    partial(Buffer, 8), partial(Queue, 8, 1), partial(Queue, 8, 5), partial(Register, 8)])
+    partial(Buffer, 8), partial(Hold, 8), partial(Queue, 8, 1), partial(Queue, 8, 5), partial(Register, 8)])
 def test_every_item_is_kept_in_order(engine, waits, stall):
     items = np.random.default_rng(1).integers(0, 256, many(engine, 5000))
     with open_engine(Plain(waits()), engine, stall=stall, seed=1) as simulation:
         np.testing.assert_array_equal(simulation.exchange({"i": items}, {"o": len(items)}, drain=9)["o"], items)
 
 
-@pytest.mark.parametrize("waits, latency", [(partial(Buffer, 8), 1), (partial(Queue, 8, 2), 2)])
+@pytest.mark.parametrize("waits, latency", [(partial(Buffer, 8), 1), (partial(Hold, 8), 1), (partial(Queue, 8, 2), 2)])
 def test_an_item_per_clock(engine, waits, latency):
     with open_engine(Plain(waits()), engine) as simulation:
         simulation.exchange({"i": range(100)}, {"o": 100})
