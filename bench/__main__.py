@@ -26,8 +26,9 @@ BENCHES: dict[str, Callable[..., dict[str, Any] | Iterator[dict[str, Any]]]] = {
     "golden": speed.golden_, "engines": speed.engines, "lanes": chips.lanes, "networks": chips.networks,
     "cores": chips.cores, "scale": scale.scale, "early": scale.early, "model": scale.model, "density": density.density,
     "yardstick": density.yardstick, "frameworks": frameworks.frameworks, "router": router.router, "boards": boards.boards,
+    "latency": boards.latency,
 }
-SLOW = ("boards",)  # run by name alone
+SLOW = ("boards", "latency")  # run by name alone
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     out.add_argument("names", nargs="*", type=bench, metavar="NAME",
                      help=f"a bench, as listed below; without any, all but {', '.join(SLOW)} (half an hour and more)")
-    out.add_argument("--data", type=Path, metavar="DIR", help="folder of the MNIST files, for scale, early and boards")
+    out.add_argument("--data", type=Path, metavar="DIR", help="folder of the MNIST files: scale, early, boards, latency")
     out.add_argument("--network", action="append", dest="networks", metavar="NETWORK",
                      help="for boards: a network of the zoo, or a file; may be given several times")
     out.add_argument("--board", action="append", dest="boards", metavar="BOARD",

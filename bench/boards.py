@@ -21,15 +21,16 @@ from aerloom import Device, Network
 from aerloom.boards.build import build
 from aerloom.boards.catalogue import find
 from aerloom.boards.fit import Fit, fit_on, speed
+from aerloom.host import measure
 from aerloom.host.compare import differing
 from aerloom.host.dataset import pieces, spikes_of
 from aerloom.host.jobs import Workers
-from aerloom.host.measure import accuracy
 from aerloom.models import golden, zoo
 from aerloom.models.encode import code_of
 from aerloom.models.encode import images as encoded
 from aerloom.models.errors import AerloomError
 from aerloom.models.fabric import Fabric
+from aerloom.models.place import place
 from aerloom.models.quantize import quantize
 from aerloom.models.text import percent
 
@@ -82,12 +83,30 @@ def boards(data: Path | None = None, networks: Sequence[str] = NETWORKS, boards:
                 if "used" in row:
                     seen = as_chip(network) if found.traffic.images else network
                     if (key := (n, seen.meta["encoding"]["name"])) not in known:
-                        known[key] = accuracy(seen, pieces(values, labels), Workers())
+                        known[key] = measure.accuracy(seen, pieces(values, labels), Workers())
                     row |= {"bits": found.fabric.weight_bits, "accuracy": known[key], "images": len(labels)}
                     row.pop("problem", None)
                     break
             rows = sorted([*rows, row], key=place_of)
             yield {"rows": rows, "published": PUBLISHED, "table": markdown(rows)}
+
+
+def latency(data: Path | None = None) -> dict[str, Any]:
+    """mnist in the least time, on the preset `swift` of an ECP5-85F with its link: place and route, all test images by the
+    cycle model, and some of them simulated."""
+    exact, fabric = zoo.load("mnist"), Fabric.preset("swift")
+    values, labels = zoo.samples(exact, data)
+    network = quantize(exact, fabric.weight_bits).network
+    trace = golden.run(network, spikes_of(exact, values[:SIMULATED]))
+    row = on_board(network, fit_on(network, "ulx3s-85f", fabric, trace), values, trace)
+    if "problem" in row:
+        raise AerloomError(row["problem"])
+    images, several = pieces(values, labels), Workers()
+    cycles, _ = measure.latency(place(network, fabric), images, workers=several)
+    return row | {"bits": fabric.weight_bits, "accuracy": measure.accuracy(network, images, several), "images": len(labels),
+                  "cycles of all images": round(float(cycles.mean()), 1),
+                  "microseconds": round(1e6 * float(cycles.mean()) / row["clock"], 2),
+                  "microseconds at Fmax": round(1e6 * float(cycles.mean()) / row["fmax"], 2)}
 
 
 def measured() -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from .report import Report
 from .synthesis import synthesise
 from .top import Top
 
-__all__ = ["Job", "build", "prepare"]
+__all__ = ["Job", "build", "once", "prepare"]
 
 ATTEMPTS = 4  # at slower and slower clocks
 MARGIN = 0.97  # of what the last attempt reached, as the next one is placed differently
@@ -79,7 +79,7 @@ def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None 
         for attempt in range(ATTEMPTS):
             work = Path(tempfile.mkdtemp(prefix="build-", dir=made.parent))
             try:
-                done = _attempt(job, setting, work, told)
+                done = once(job, setting, work, told)
             except AerloomError as e:
                 raise AerloomError(_keep_logs(work, out, str(e))) from None
             except BaseException:  # Ctrl-C
@@ -119,7 +119,8 @@ def identity(job: Job, clock: float | None, versions: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _attempt(job: Job, setting: clocks.Setting, work: Path, told: Told) -> Report:
+def once(job: Job, setting: clocks.Setting, work: Path, told: Told) -> Report:
+    """All that a build takes, in the folder ``work``, whether timing allows the clock or not."""
     board, family, seconds = job.board, job.board.family, {}
     told("elaborate")
     began = time.monotonic()

@@ -113,8 +113,8 @@ class Router(wiring.Component):
 
     ::
 
-        iN ─► Route ─► Fork ═╪═► Merge ─► Buffer ─► oN        for every port N; port 0 leads up
-                             └─► Merge ─► Loader               for packets to the router itself
+        iN ─► Route ─► Buffer ─► Fork ═╪═► Merge ─► oN         for every port N; port 0 leads up
+                                       └─► Merge ─► Loader      for packets to the router itself
 
     One packet per clock and port, when they do not meet. What came down a tree never goes up again and what goes up
     waits only for what is above it, so no ring of packets can wait for itself. The packets of one source keep their
@@ -138,21 +138,21 @@ class Router(wiring.Component):
         forks = []
         for n in range(ports):
             m.submodules[f"route_{n}"] = route = Route(self.fabric, router, self.stored)
+            m.submodules[f"buffer_{n}"] = buffer = Buffer(routed(ports + 1))
             m.submodules[f"fork_{n}"] = fork = Fork(ports + 1)
             wiring.connect(m, wiring.flipped(getattr(self, f"i{n}")), route.i)
-            wiring.connect(m, route.o, fork.i)
+            wiring.connect(m, route.o, buffer.i)
+            wiring.connect(m, buffer.o, fork.i)
             m.d.comb += [route.write.valid.eq(loader.write.valid), route.write.payload.eq(loader.write.payload)]
             forks.append(fork)
         for n in range(ports):
             # what the router itself has to say goes up
             m.submodules[f"merge_{n}"] = merge = Merge(PACKET_LAYOUT, ports + (n == 0))
-            m.submodules[f"buffer_{n}"] = buffer = Buffer(PACKET_LAYOUT)
             for k, fork in enumerate(forks):
                 wiring.connect(m, getattr(fork, f"o{n}"), getattr(merge, f"i{k}"))
             if n == 0:
                 wiring.connect(m, loader.o, getattr(merge, f"i{ports}"))
-            wiring.connect(m, merge.o, buffer.i)
-            wiring.connect(m, buffer.o, wiring.flipped(getattr(self, f"o{n}")))
+            wiring.connect(m, merge.o, wiring.flipped(getattr(self, f"o{n}")))
         m.submodules.merge_own = own = Merge(PACKET_LAYOUT, ports)
         for k, fork in enumerate(forks):
             wiring.connect(m, getattr(fork, f"o{ports}"), getattr(own, f"i{k}"))

@@ -22,6 +22,7 @@ LATE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits
 READ_FIRST, FETCH_FIRST, FIRST, CHOOSE = range(4)
 READ_MESSAGE, FETCH_MESSAGE, MESSAGE, READ_SWEEP, FETCH_SWEEP, SWEEP, GRANT = range(4, 11)
 FETCH_GATE, FIRST_STEP, FETCH_STEP, OWE, PASS = range(5)  #: states of Entrance
+UP, CORE = -1, -2  #: where a router's port leads, if not to another router: to the host; CORE − n to core n
 FOREVER = 1 << 60
 
 
@@ -55,66 +56,95 @@ def buffers(b: Any) -> int:
 
 
 @compiled
-def queue(c: int, p: Any, b: Any, s: Any) -> int:
-    """Computes :class:`aerloom.hdl.stream.Queue`, or what connects a router and a core without one; whether a packet
-    moves."""
-    up, down = p.entry[c, 0], p.entry[c, 1]
-    if up == down:
-        return False
-    free, room = not b.full[down], s.waiting.shape[1]
-    if not p.sizes[6]:
-        moves = b.valid[up] and free
-        if moves:
-            b.came[down], b.goes[up] = b.data[up], 1
-        return moves
-    takes, reads = b.valid[up] and s.queued[c] != room, s.queued[c] != 0 and (free or not s.offered[c])
-    if s.offered[c] and free:
-        b.came[down], s.offered[c] = s.offered[c], 0
-    if takes:
-        end = s.queue_at[c] + s.queued[c]
-        s.waiting[c, end if end < room else end - room], b.goes[up] = b.data[up], 1
-    if reads:
-        s.offered[c] = s.waiting[c, s.queue_at[c]]
-        s.queue_at[c] = s.queue_at[c] + 1 if s.queue_at[c] + 1 < room else 0
-    s.queued[c] += (1 if takes else 0) - (1 if reads else 0)  # without numba these are of a kind that has no minus
-    return takes or reads or b.came[down] != 0
+def enter(p: Any, b: Any) -> None:
+    """The first half of all routers, :class:`aerloom.hdl.router.Route`: packets go on into the Buffer behind it, and those
+    that wait at the exits of cores come in."""
+    for n in range(len(p.ports)):
+        for i in range(p.ports[n]):
+            at, source = p.into[n, i], p.hears[n, i]
+            behind = at + p.into.size
+            if b.valid[at] and not b.full[behind]:
+                b.came[behind], b.goes[at] = b.data[at], 1
+            if source >= 0 and b.valid[source] and (not b.valid[at] or b.goes[at]):
+                b.came[at], b.goes[source] = b.data[source], 1
 
 
 @compiled
-def route(n: int, p: Any, b: Any, r: Any, entering: int) -> int:
-    """Computes :class:`aerloom.hdl.router.Router`; 1 if the packet ``entering`` at port 0 of the root is taken, and 2 more
-    if one leaves."""
-    ports, taken = p.ports[n], 0
+def route(n: int, p: Any, b: Any, s: Any, r: Any) -> int:
+    """Computes the second half of :class:`aerloom.hdl.router.Router`, from the Buffers on; whether a packet leaves.
+
+    What goes up to the host is in ``r.up``, 0 if there is nothing."""
+    ports, left = p.ports[n], 0
     wants = 0  # three bits of ports for each input
     for i in range(ports):
-        packet = r.packet[n, i]
-        if packet:
-            key = packet >> KEY & KEYS
-            mask = 1 << p.way_home[n, key] if packet & 7 == CREDIT else p.listeners[n, key]
+        at = p.into[n, i] + p.into.size
+        if b.valid[at]:
+            key = b.data[at] >> KEY & KEYS
+            mask = 1 << p.way_home[n, key] if b.data[at] & 7 == CREDIT else p.listeners[n, key]
             wants |= (mask & ~r.done[n, i]) << 3 * i
     for o in range(ports):
         offers = 0
         for i in range(ports):
             offers |= (wants >> 3 * i + o & 1) << i
         who = turn(offers, r.last[n, o], r.held[n, o], ports)
-        at, valid = p.out[n, o], offers >> who & 1
-        if valid and not b.full[at]:
-            b.came[at] = r.packet[n, who]
+        to, valid = p.out[n, o], offers >> who & 1
+        free = s.takes[CORE - to] != 0 if to <= CORE else to == UP or not b.valid[to] or b.goes[to] != 0
+        if valid and free:
+            packet = b.data[p.into[n, who] + p.into.size]
+            if to >= 0:
+                b.came[to] = packet
+            elif to == UP:
+                r.up[0] = packet
+            else:
+                arrive(CORE - to, p, b, s, packet)
             wants &= ~(1 << 3 * who + o)
             r.done[n, who] |= 1 << o
-        r.held[n, o], r.last[n, o] = valid and b.full[at], who
+            left = 1
+        r.held[n, o], r.last[n, o] = valid and not free, who
     for i in range(ports):
-        if not wants >> 3 * i & 7:  # every port has it
-            source = p.into[n, i]
-            r.done[n, i] = 0
-            taken |= 2 * (r.packet[n, i] != 0)
-            if source >= 0:
-                b.goes[source] = 1
-                r.packet[n, i] = b.data[source] if b.valid[source] else 0
-            else:
-                r.packet[n, i] = entering
-                taken |= 1
-    return taken
+        at = p.into[n, i] + p.into.size
+        if b.valid[at] and not wants >> 3 * i & 7:  # every port has it
+            b.goes[at], r.done[n, i], left = 1, 0, 1
+    return left
+
+
+@compiled
+def arrive(c: int, p: Any, b: Any, s: Any, packet: int) -> None:
+    """A packet that a router has for a core."""
+    if p.sizes[6]:
+        end, room = s.queue_at[c] + s.queued[c], s.waiting.shape[1]
+        s.waiting[c, end if end < room else end - room] = packet
+        s.queued[c] += 1
+    else:
+        hand(c, p, b, s, packet)
+
+
+@compiled
+def hand(c: int, p: Any, b: Any, s: Any, packet: int) -> None:
+    """A packet for the Buffer at a core's entry or, where there is none, for Lookup."""
+    if p.sizes[8]:
+        b.came[p.entry[c]] = packet
+    else:
+        s.key[c] = packet
+
+
+@compiled
+def queue(c: int, p: Any, b: Any, s: Any) -> int:
+    """Computes :class:`aerloom.hdl.stream.Queue`, where there is one in front of a core; whether a packet moves. After
+    :func:`core`: ``s.takes`` says whether the core takes one, and from here on whether the queue does."""
+    if not p.sizes[6]:
+        return False
+    free, moves = s.takes[c], s.offered[c] and s.takes[c]
+    reads = s.queued[c] != 0 and (free or not s.offered[c])
+    s.takes[c] = s.queued[c] != s.waiting.shape[1]
+    if moves:
+        hand(c, p, b, s, s.offered[c])
+        s.offered[c] = 0
+    if reads:
+        s.offered[c] = s.waiting[c, s.queue_at[c]]
+        s.queue_at[c] = s.queue_at[c] + 1 if s.queue_at[c] + 1 < s.waiting.shape[1] else 0
+        s.queued[c] -= 1
+    return reads or moves
 
 
 @compiled
@@ -164,8 +194,9 @@ def lookup(c: int, p: Any, b: Any, s: Any, moves: int) -> int:
         if some:
             s.found[c], s.found_slot[c], s.found_at[c] = packet, p.home[c, key], p.first[c, key] + s.done[c]
         s.done[c] = 0 if k_last else s.done[c] + 1
-    if packet == 0 or (k_moves and k_last):
-        at = p.entry[c, 1]
+    at, ready = p.entry[c], packet == 0 or (k_moves and k_last)
+    s.takes[c] = not b.full[at] if p.sizes[8] else ready
+    if ready:
         b.goes[at] = 1
         s.key[c] = b.data[at] if b.valid[at] else 0
     return k_moves
@@ -372,22 +403,18 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
 
     ``gate`` (I + K) is for :class:`aerloom.hdl.gate.Entrance`: what inputs wait for, 1 each before; then STEPs heard, 0.
     """
-    inputs, up = p.sizes[1], p.out[0, 0]
+    inputs, root = p.sizes[1], p.into[0, 0]
     state, at, sent, now, heard = FETCH_GATE, 0, 0, 0, 0
     told = p.sizes[5]  # packets of the host's that come before its spikes
     while heard < watched:
+        enter(p, b)
         # Entrance
-        packet = key = 0
-        offers = False
+        entered, packet, key = False, 0, 0
         if state == PASS and not told and sent < len(e.host):
             packet = e.host[sent]
             key = packet >> KEY & KEYS
-            offers = gate[key] == 0
-        happens, entered = state != PASS or told > 0, False
-        for n in range(len(p.ports)):
-            taken = route(n, p, b, r, packet if offers else 0)
-            entered |= taken & 1 != 0 and offers
-            happens |= taken & 2 != 0
+            entered = gate[key] == 0 and (not b.valid[root] or b.goes[root] != 0)
+        happens = state != PASS or told > 0
         if state == FETCH_GATE:
             state = FIRST_STEP
         elif state == FIRST_STEP:
@@ -404,26 +431,28 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
         elif entered and packet & 7 == STEP:
             at, state = key, FETCH_STEP
         if entered:
+            b.came[root] = packet
             sent += 1
             happens = True
 
+        for c in range(len(p.entry)):
+            happens |= core(c, p, e, b, s) != 0
+            happens |= queue(c, p, b, s) != 0
+        for n in range(len(p.ports)):
+            happens |= route(n, p, b, s, r) != 0
+
         # what comes out: credits for the host's populations, and packets for the host
-        b.goes[up] = 1
-        if b.valid[up]:
-            packet = b.data[up]
-            key = packet >> KEY & KEYS
-            if packet & 7 == CREDIT:
-                gate[key] -= 1
-            elif packet & 7 == STEP:
-                ends[key, gate[inputs + key]] = now
-                gate[inputs + key] += 1
-                heard += 1
+        packet, r.up[0] = r.up[0], 0
+        key = packet >> KEY & KEYS
+        if packet & 7 == CREDIT:
+            gate[key] -= 1
+        elif packet & 7 == STEP:
+            ends[key, gate[inputs + key]] = now
+            gate[inputs + key] += 1
+            heard += 1
         if now or entered:
             now += 1
 
-        for c in range(len(p.entry)):
-            happens |= queue(c, p, b, s) != 0
-            happens |= core(c, p, e, b, s) != 0
         happens |= buffers(b) != 0
         if not happens:  # nor will anything until a core has counted its rows
             clocks = FOREVER

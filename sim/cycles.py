@@ -71,9 +71,9 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
     start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
     core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
                            for name in Cores._fields))
-    size = 1 + max(plan.exit.max(), plan.entry.max(), plan.out.max())
-    return (Buffers(*np.zeros((len(Buffers._fields), size), np.int64)), core,
-            Routers(*np.zeros((len(Routers._fields), routers, 3), np.int64)))
+    ports = {"up": (1,)}
+    return (Buffers(*np.zeros((len(Buffers._fields), 1 + plan.exit.max()), np.int64)), core,
+            Routers(*(np.zeros(ports.get(name, (routers, 3)), np.int64) for name in Routers._fields)))
 
 
 # --- what the tables hold
@@ -149,22 +149,22 @@ def rows_of(projection: dict[str, int], indices: int, axes: list[Ints]) -> Ints:
 
 
 def _tree(fabric: Fabric) -> dict[str, Ints]:
-    """Which buffers join routers and cores: ports of routers have the first, then cores at their entries and exits."""
+    """What joins routers and cores: ports of routers have the first registers, then the Buffers behind those, then come
+    the Buffers of cores at their entries and exits."""
     tree, cores = fabric.tree(), fabric.cores
-    out = np.arange(3 * len(tree)).reshape(-1, 3)
-    entry, exit_ = 3 * len(tree) + np.arange(cores), 3 * len(tree) + cores + np.arange(cores)
-    into, feeds = np.full((len(tree), 3), -1), np.zeros(cores, np.int64)
+    into = np.arange(3 * len(tree)).reshape(-1, 3)
+    entry, exit_ = 2 * into.size + np.arange(cores), 2 * into.size + cores + np.arange(cores)
+    hears, out = np.full_like(into, -1), np.full_like(into, control.UP)
     for n, router in enumerate(tree):
         for port, branch in enumerate(router.branches, 1):
             a, b = branch.cores
             if b - a > 1:
                 child = branch.routers[0] - cores
-                into[n, port], into[child, 0] = out[child, 0], out[n, port]
+                out[n, port], out[child, 0] = into[child, 0], into[n, port]
             else:
-                into[n, port], feeds[a] = exit_[a], out[n, port]
-    own = entry if fabric.pipelined else feeds
-    return {"ports": np.array([router.ports for router in tree]), "into": into, "out": out,
-            "entry": np.stack([feeds, own], axis=1), "exit": exit_}
+                out[n, port], hears[n, port] = control.CORE - a, exit_[a]
+    return {"ports": np.array([router.ports for router in tree]), "into": into, "hears": hears, "out": out,
+            "entry": entry, "exit": exit_}
 
 
 # --- what is sent

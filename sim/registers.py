@@ -35,10 +35,11 @@ class Plan(NamedTuple):
     part: Ints  #: (C, S) whose spikes
     gates: Ints  #: (I, 2) credits, and credits at first
     ports: Ints  #: (R,)
-    into: Ints  #: (R, 3) the buffer that a port hears; −1: the entrance
-    out: Ints  #: (R, 3) the buffer that it speaks into
-    entry: Ints  #: (C, 2) the router's buffer, and the core's own, which may be the same
-    exit: Ints  #: (C,)
+    into: Ints  #: (R, 3) the register at a port's entry; so many numbers behind it is the Buffer
+    hears: Ints  #: the core's exit that it hears; −1: another router, or the entrance
+    out: Ints  #: the register that it speaks into; below 0 as control.py has it
+    entry: Ints  #: (C,)
+    exit: Ints
     listeners: Ints  #: (R, K) ROUTES
     way_home: Ints
 
@@ -55,7 +56,8 @@ class Spikes(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """All of them: two registers each, of which a Hold has but the first, and what comes and goes in this clock."""
+    """All of them: two registers each, of which a Hold and a Route have but the first, and what comes and goes in this
+    clock."""
 
     valid: Ints
     data: Ints
@@ -72,6 +74,7 @@ class Cores(NamedTuple):
     queued: Ints
     queue_at: Ints
     offered: Ints
+    takes: Ints  # whether it, or what is behind it, takes a packet in this clock
     key: Ints  # Lookup: packets, 0 if there is none; projections done
     done: Ints
     found: Ints
@@ -120,7 +123,7 @@ class Cores(NamedTuple):
 class Routers(NamedTuple):
     """Registers of the routers, ``(R, 3)``."""
 
-    packet: Ints
     done: Ints
     last: Ints
     held: Ints
+    up: Ints  # (1,) what the host hears in this clock

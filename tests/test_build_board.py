@@ -127,7 +127,7 @@ def test_timing_not_met(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         return report.Report(board.name, board.device, {"lanes": 1, "cores": 1}, setting.frequency, job.baud, 20e6,
                              Resources(1, 1, 1), board.resources, [{"at": "from.here"}, {"at": "to.there"}])
 
-    monkeypatch.setattr(builds, "_attempt", attempt)
+    monkeypatch.setattr(builds, "once", attempt)
     monkeypatch.setattr(tools, "version", lambda name: name)
     monkeypatch.setattr(tools, "command", lambda name: [name])
     with pytest.raises(AerloomError, match=r"timing allows 20 MHz; build it with --clock 18.75\. .*from.here → to.there"):
@@ -144,7 +144,7 @@ def test_what_is_interrupted_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp
         (work / "top.json").write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builds, "_attempt", attempt)
+    monkeypatch.setattr(builds, "once", attempt)
     monkeypatch.setattr(tools, "version", lambda name: name)
     monkeypatch.setattr(tools, "command", lambda name: [name])
     board = find("ulx3s-25f")

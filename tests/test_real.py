@@ -17,7 +17,7 @@ from bench import real
 
 shared = pytest.mark.skipif(not real.SHARED.exists(), reason="the recordings are not here (shared/data)")
 #: Several small cores, each of which can hold a whole network
-CORES = Fabric("several", cores=4, lanes=4, update_lanes=1, weight_words=1 << 15, rows=64, parameter_rows=256, keys=64,
+CORES = Fabric("several", cores=8, lanes=4, update_lanes=1, weight_words=1 << 15, rows=64, parameter_rows=256, keys=64,
                queue=256)
 
 
@@ -42,12 +42,12 @@ def enlarged(number: int) -> np.ndarray:
     return np.pad(values, ((0, 0), (2, 2), (2, 2)))
 
 
-@pytest.mark.full  # a chip of four cores takes minutes to build
-@pytest.mark.parametrize("cores", [1, 2, 4])
+@pytest.mark.full  # a chip of eight cores takes two minutes to build
+@pytest.mark.parametrize("cores", [1, 2, 4, 8])
 def test_mnist_on_cores(chips: Any, cores: int) -> None:
     """The zoo's network on images of MNIST's size: the same bits however it is cut."""
     spikes = encode.rate(enlarged(2).reshape(2, -1), 25)
-    same(chips(CORES), quantize(zoo("mnist"), 8).network, spikes, cores)
+    same(chips(CORES, quick=True), quantize(zoo("mnist"), 8).network, spikes, cores)
 
 
 def test_the_zoos_convolutions(chips: Any) -> None:
