@@ -41,11 +41,11 @@ class Proof:
 
 
 MOVES = ("moves.eq(~self.o.valid | self.o.ready)", "moves.eq(1)")
-LEAKY = ("wiring.connect(m, merge.o, buffer.i)",
-         "m.d.comb += [buffer.i.valid.eq(merge.o.valid), buffer.i.payload.eq(merge.o.payload), merge.o.ready.eq(1)]")
-SLOW = ("wiring.connect(m, merge.o, buffer.i)",
-        "m.d.comb += [buffer.i.valid.eq(merge.o.valid & ~buffer.o.valid), buffer.i.payload.eq(merge.o.payload), "
-        "merge.o.ready.eq(buffer.i.ready & ~buffer.o.valid)]")
+LEAKY = ("wiring.connect(m, route.o, buffer.i)",
+         "m.d.comb += [buffer.i.valid.eq(route.o.valid), buffer.i.payload.eq(route.o.payload), route.o.ready.eq(1)]")
+SLOW = ("wiring.connect(m, route.o, buffer.i)",
+        "m.d.comb += [buffer.i.valid.eq(route.o.valid & ~buffer.o.valid), buffer.i.payload.eq(route.o.payload), "
+        "route.o.ready.eq(buffer.i.ready & ~buffer.o.valid)]")
 PROOFS = [
     Proof(Buffer, blocks.buffer, 8, 4, [("self.i.valid), room.eq(1)]", "self.i.valid)]")]),
     Proof(Queue, blocks.queue, 14, 0, [("memory.r_en.eq(self.o.ready)", "memory.r_en.eq(1)")]),

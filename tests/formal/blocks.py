@@ -12,7 +12,6 @@ from amaranth.hdl import Cat, Mux, Signal, Value
 from aerloom.hdl.gate import Entrance
 from aerloom.hdl.ledger import Ledger
 from aerloom.hdl.router import Fork, Route, Router, routed
-from aerloom.hdl.shapes import PACKET_LAYOUT
 from aerloom.hdl.stream import Buffer, Merge, Queue
 from aerloom.models.fabric import Fabric, Kind
 
@@ -139,18 +138,16 @@ def router(block=Router, route=Route, watched: int = 2) -> Harness:
     h.obeys(*ins)
     h.keeps(*outs)
     o, inner = outs[watched], h.inner
-    held, spare = o.payload, PACKET_LAYOUT(inner[f"buffer_{watched}.spare"])
-    full = ~inner[f"buffer_{watched}.room"]
-    h.check(~full | o.valid)
     merges = [f"merge_{n}" for n in range(ROOT.ports)] + ["merge_own"]
     h.check(Cat(sum(inner[f"{name}.front"]) == 1 for name in merges).all())
+    read, there = inner["data__valid"], inner["loader.there"]  # an answer of its own waits for the one before
+    h.check(~(read & there) & (~(read | there) | inner["loader.answering"]))
 
     def own(packet) -> Value:
         """The root's own, which answers READs upwards."""
         return (packet.kind == Kind.VALUE) & (packet.key == ROOT.node)
 
-    for packet, there in ((held, o.valid), (spare, full)):
-        h.check(~there | Mux(own(packet), watched == 0, packet.index[:2] != 3))
+    h.check(~o.valid | Mux(own(o.payload), watched == 0, o.payload.index[:2] != 3))
     for n, i in enumerate(ins):
         rows = Rows.made[n].rows
         known(h, i.payload, rows)
@@ -158,20 +155,25 @@ def router(block=Router, route=Route, watched: int = 2) -> Harness:
         h.assume(~own(i.payload))
         meant = ways(i.payload, rows[i.payload.key])[watched]
         sent = h.count(i.valid & i.ready & meant, 3)
-        in_o = o.valid & (held.index[:2] == n) & ~own(held)
-        in_spare = full & (spare.index[:2] == n) & ~own(spare)
-        seen = h.count(in_o & o.ready, 3)
+        leaves = o.valid & (o.payload.index[:2] == n) & ~own(o.payload)
+        seen = h.count(leaves & o.ready, 3)
         h.assume(~meant | (i.payload.index[2:5] == sent))
-        routed_to, valid = routed(ROOT.ports + 1)(inner[f"route_{n}.o__payload"]), inner[f"route_{n}.o__valid"]
-        at = routed_to.packet
-        waits = valid & routed_to.ports[watched] & ~inner[f"fork_{n}.done"][watched]
-        h.check(~in_o | (held.index[2:5] == seen))
-        h.check(~in_spare | (spare.index[2:5] == (seen + in_o)[:3]))
-        h.check(~waits | (at.index[2:5] == (seen + in_o + in_spare)[:3]))
-        h.check((seen + in_o + in_spare + waits)[:3] == sent)
-        h.check(~valid | ((at.index[:2] == n) & (at.key < TOY.keys) & ~own(at)))
-        h.check(~valid | (Value.cast(Rows.made[n].data) == Value.cast(rows[at.key])))
-        h.check((inner[f"fork_{n}.done"] == 0) | valid)
+        h.check(~leaves | (o.payload.index[2:5] == seen))
+        full, done = ~inner[f"buffer_{n}.room"], inner[f"fork_{n}.done"]
+        number = seen
+        places = [(inner[f"{place}.{what}"], there) for place, what, there in (  # the first to leave comes first
+            (f"buffer_{n}", "o__payload", inner[f"buffer_{n}.o__valid"]), (f"buffer_{n}", "spare", full),
+            (f"route_{n}", "o__payload", inner[f"route_{n}.o__valid"]))]
+        for k, (payload, there) in enumerate(places):
+            it = routed(ROOT.ports + 1)(payload)
+            packet, waits = it.packet, there & it.ports[watched] & (~done[watched] if k == 0 else 1)
+            h.check(~waits | (packet.index[2:5] == number[:3]))
+            h.check(~there | ((packet.index[:2] == n) & (packet.key < TOY.keys) & ~own(packet)))
+            h.check(~there | (it.ports == ways(packet, rows[packet.key])))
+            number = number + waits
+        h.check(number[:3] == sent)
+        h.check(~full | places[0][1])
+        h.check((done == 0) | places[0][1])
     return h
 
 
