@@ -127,20 +127,24 @@ class Machine(wiring.Component):
         )
 
         # out; credits for the host stay at the entrance
-        up, answered = merge.i0, Signal()
+        up, answered, said = merge.i0, Signal(), cluster.o
+        if fabric.pipelined:
+            m.submodules.top = top = Buffer(PACKET_LAYOUT)
+            wiring.connect(m, cluster.o, top.i)
+            said = top.o
         if fabric.classes:
             m.submodules.readout = readout = Readout(fabric)
             wiring.connect(m, readout.o, merge.i0)
             up = readout.i
             m.d.comb += answered.eq(readout.answered)
             takers.append(readout)
-        is_credit = cluster.o.payload.kind == Kind.CREDIT
+        is_credit = said.payload.kind == Kind.CREDIT
         m.d.comb += [
-            entrance.credit.payload.eq(cluster.o.payload.key),
-            entrance.credit.valid.eq(cluster.o.valid & is_credit),
-            up.payload.eq(cluster.o.payload),
-            up.valid.eq(cluster.o.valid & ~is_credit),
-            cluster.o.ready.eq(up.ready | is_credit),
+            entrance.credit.payload.eq(said.payload.key),
+            entrance.credit.valid.eq(said.valid & is_credit),
+            up.payload.eq(said.payload),
+            up.valid.eq(said.valid & ~is_credit),
+            said.ready.eq(up.ready | is_credit),
         ]
         for taker in takers:
             m.d.comb += [taker.write.valid.eq(loader.write.valid), taker.write.payload.eq(loader.write.payload)]

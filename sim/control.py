@@ -22,7 +22,7 @@ LATE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits
 READ_FIRST, FETCH_FIRST, FIRST, CHOOSE = range(4)
 READ_MESSAGE, FETCH_MESSAGE, MESSAGE, READ_SWEEP, FETCH_SWEEP, SWEEP, GRANT = range(4, 11)
 FETCH_GATE, FIRST_STEP, FETCH_STEP, OWE, PASS = range(5)  #: states of Entrance
-UP, CORE = -1, -2  #: where a router's port leads, if not to another router: to the host; CORE − n to core n
+UP, CORE = -1, -2  #: where a router's port leads, if not to another router: to the Buffer at the top; CORE − n: to core n
 FOREVER = 1 << 60
 
 
@@ -71,9 +71,7 @@ def enter(p: Any, b: Any) -> None:
 
 @compiled
 def route(n: int, p: Any, b: Any, s: Any, r: Any) -> int:
-    """Computes the second half of :class:`aerloom.hdl.router.Router`, from the Buffers on; whether a packet leaves.
-
-    What goes up to the host is in ``r.up``, 0 if there is nothing."""
+    """Computes the second half of :class:`aerloom.hdl.router.Router`, from the Buffers on; whether a packet leaves."""
     ports, left = p.ports[n], 0
     wants = 0  # three bits of ports for each input
     for i in range(ports):
@@ -88,15 +86,18 @@ def route(n: int, p: Any, b: Any, s: Any, r: Any) -> int:
             offers |= (wants >> 3 * i + o & 1) << i
         who = turn(offers, r.last[n, o], r.held[n, o], ports)
         to, valid = p.out[n, o], offers >> who & 1
-        free = s.takes[CORE - to] != 0 if to <= CORE else to == UP or not b.valid[to] or b.goes[to] != 0
+        if to <= CORE:
+            free = s.takes[CORE - to] != 0
+        elif to == UP:  # to where the host takes one in every clock
+            free = True
+        else:
+            free = not b.valid[to] or b.goes[to] != 0
         if valid and free:
             packet = b.data[p.into[n, who] + p.into.size]
-            if to >= 0:
-                b.came[to] = packet
-            elif to == UP:
-                r.up[0] = packet
-            else:
+            if to <= CORE:
                 arrive(CORE - to, p, b, s, packet)
+            else:  # the last one is at the top
+                b.came[to] = packet
             wants &= ~(1 << 3 * who + o)
             r.done[n, who] |= 1 << o
             left = 1
@@ -442,7 +443,10 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
             happens |= route(n, p, b, s, r) != 0
 
         # what comes out: credits for the host's populations, and packets for the host
-        packet, r.up[0] = r.up[0], 0
+        if p.sizes[8]:
+            packet, b.goes[UP] = b.data[UP] if b.valid[UP] else 0, 1
+        else:
+            packet, b.came[UP] = b.came[UP], 0
         key = packet >> KEY & KEYS
         if packet & 7 == CREDIT:
             gate[key] -= 1

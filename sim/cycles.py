@@ -71,9 +71,8 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
     start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
     core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
                            for name in Cores._fields))
-    ports = {"up": (1,)}
-    return (Buffers(*np.zeros((len(Buffers._fields), 1 + plan.exit.max()), np.int64)), core,
-            Routers(*(np.zeros(ports.get(name, (routers, 3)), np.int64) for name in Routers._fields)))
+    return (Buffers(*np.zeros((len(Buffers._fields), 2 + plan.exit.max()), np.int64)), core,
+            Routers(*np.zeros((len(Routers._fields), routers, 3), np.int64)))
 
 
 # --- what the tables hold
@@ -150,7 +149,7 @@ def rows_of(projection: dict[str, int], indices: int, axes: list[Ints]) -> Ints:
 
 def _tree(fabric: Fabric) -> dict[str, Ints]:
     """What joins routers and cores: ports of routers have the first registers, then the Buffers behind those, then come
-    the Buffers of cores at their entries and exits."""
+    the Buffers of cores at their entries and exits, and the one at the top."""
     tree, cores = fabric.tree(), fabric.cores
     into = np.arange(3 * len(tree)).reshape(-1, 3)
     entry, exit_ = 2 * into.size + np.arange(cores), 2 * into.size + cores + np.arange(cores)

@@ -126,4 +126,3 @@ class Routers(NamedTuple):
     done: Ints
     last: Ints
     held: Ints
-    up: Ints  # (1,) what the host hears in this clock

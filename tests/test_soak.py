@@ -55,7 +55,7 @@ def test_routers_neither_lose_nor_double_nor_stick(count: int, stalls: tuple[flo
     outputs = [*(f"down{n}" for n in range(host)), "o"]
     for seed, stall in enumerate(stalls):
         r = np.random.default_rng(seed)
-        with open_engine(Tree(FIVE), "compiled", stall=stall, seed=seed, quick=True) as simulation:
+        with open_engine(Tree(FIVE), "compiled", stall=stall, seed=seed) as simulation:
             simulation.exchange({"i": placement.routes(["p1", "p2", "p4"])}, {}, drain=100)
             batch = min(count, 100_000)
             for _ in range(count // batch):
