@@ -24,9 +24,9 @@ UNKNOWN = 0.5  # the error where nothing is known
 LINK_DEPTH = 256  # words that the port keeps each way
 WITHOUT_MULTIPLIERS = ("ice40hx",)
 #: Look-up tables of a neuron's update, by whether there are currents: for each bit of a membrane, and besides
-UPDATE_LUTS = {True: (48, 160), False: (30, 70)}
+UPDATE_LUTS = {True: (36, 110), False: (24, 125)}
 #: Its flip-flops, by that and by whether it is pipelined
-UPDATE_FFS = {(True, True): (150, 300), (True, False): (30, 300), (False, True): (35, 770), (False, False): (10, 240)}
+UPDATE_FFS = {(True, True): (85, 330), (True, False): (30, 300), (False, True): (35, 390), (False, False): (10, 240)}
 
 
 @dataclass(frozen=True)
@@ -118,16 +118,16 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
     ff_bit, ff_rest = UPDATE_FFS[f.currents, f.pipelined]
     small = [(m, m.count) for m in memories(f) if not m.blocks(family) and not m.large(family)]
     ports = sum(router.ports for router in f.tree())
-    lut = (1600.0 + 490 * bool(f.pixels) + 220 * bool(f.classes) + 220 * ports
-           + f.cores * (1800 - 250 * (not f.places) + 7 * f.projection_record.width + 50 * f.populations
-                        + f.lanes * (2 * adder + 28) + f.update_lanes * (lut_bit * membrane + lut_rest)))
-    ff = (820.0 + 262 * bool(f.pixels) + 80 * bool(f.classes) + 113 * ports
-          + f.cores * (770 + 8 * f.projection_record.width + 3 * f.population_record.width + 15 * f.populations
-                       + f.lanes * 2 * adder
+    lut = (1500.0 + 490 * bool(f.pixels) + 220 * bool(f.classes) + 200 * ports
+           + f.cores * (1260 + 48 * f.populations + 920 * bool(f.places)
+                        + f.lanes * 1.05 * adder + f.update_lanes * (lut_bit * membrane + lut_rest)))
+    ff = (1000.0 + 262 * bool(f.pixels) + 80 * bool(f.classes) + 140 * ports
+          + f.cores * (850 + 17 * f.populations + 700 * bool(f.places) + (580 if f.pipelined else 200)
+                       + f.lanes * ((4 if f.pipelined else 1) * adder + f.weight_bits)
                        + f.update_lanes * (ff_bit * membrane + ff_rest)))
     for memory, count in small:
-        if family.lutram:
-            lut += 6 * memory.tables * count
+        if family.lutram:  # with a choice where there are several
+            lut += (6 * memory.tables + 0.7 * memory.bits * (-(-memory.words // 16) - 1)) * count
         else:
             ff += memory.bits * memory.words * count
             lut += memory.bits * memory.words * count * 0.8
