@@ -16,7 +16,7 @@ from aerloom.hdl.locate import Locate
 from aerloom.hdl.lookup import Lookup
 from aerloom.hdl.router import Fork, Route, Router
 from aerloom.hdl.schedule import Schedule
-from aerloom.hdl.stream import Buffer, Merge, Queue
+from aerloom.hdl.stream import Buffer, Hold, Merge, Queue
 from aerloom.hdl.table import Loader
 
 from . import blocks, cores
@@ -48,6 +48,7 @@ SLOW = ("wiring.connect(m, route.o, buffer.i)",
         "route.o.ready.eq(buffer.i.ready & ~buffer.o.valid)]")
 PROOFS = [
     Proof(Buffer, blocks.buffer, 8, 4, [("self.i.valid), room.eq(1)]", "self.i.valid)]")]),
+    Proof(Hold, blocks.hold, 8, 3, [("~self.o.valid | self.o.ready", "1")]),
     Proof(Queue, blocks.queue, 14, 0, [("memory.r_en.eq(self.o.ready)", "memory.r_en.eq(1)")]),
     Proof(Merge, blocks.merge, 8, 3, [
         ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << (n + 1) % count"),

@@ -12,12 +12,12 @@ from amaranth.hdl import Cat, Mux, Signal, Value
 from aerloom.hdl.gate import Entrance
 from aerloom.hdl.ledger import Ledger
 from aerloom.hdl.router import Fork, Route, Router, routed
-from aerloom.hdl.stream import Buffer, Merge, Queue
+from aerloom.hdl.stream import Buffer, Hold, Merge, Queue
 from aerloom.models.fabric import Fabric, Kind
 
 from .tools import Harness, Rows, using
 
-__all__ = ["buffer", "entrance", "flow", "fork", "ledger", "merge", "queue", "route", "router"]
+__all__ = ["buffer", "entrance", "flow", "fork", "hold", "ledger", "merge", "queue", "route", "router"]
 
 TOY = Fabric(
     "toy", cores=2, lanes=2, update_lanes=1, weight_bits=1, weight_words=2, rows=2, parameter_rows=2, populations=2,
@@ -38,6 +38,19 @@ def buffer(block=Buffer) -> Harness:
     h.check(~full | (o.valid & (h.inner["spare"][:2] == (seen + 1)[:2])))
     h.check((seen + o.valid + full)[:2] == sent)
     h.check((sent - seen)[:2] != 3)
+    return h
+
+
+def hold(block=Hold) -> Harness:
+    """Nothing is lost, repeated or overtaken; offers are kept."""
+    h = Harness(block(4))
+    i, o = h.dut.i, h.dut.o
+    h.obeys(i)
+    h.keeps(o)
+    sent, seen = h.count(i.valid & i.ready, 2), h.count(o.valid & o.ready, 2)
+    h.assume(i.payload[:2] == sent)
+    h.check(~o.valid | (o.payload[:2] == seen))
+    h.check((seen + o.valid)[:2] == sent)
     return h
 
 
