@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
@@ -62,7 +62,11 @@ class Top(Elaboratable):
             m.d.comb += [ClockSignal("sync").eq(buffer.i), steady.eq(1)]
         else:
             steady = self.pll(m, pin, ClockSignal("sync"))
-        m.submodules.reset = ResetSynchronizer(~steady, domain="sync")
+        m.domains.start = ClockDomain()
+        m.submodules.reset = ResetSynchronizer(~steady, domain="start")
+        resets = Signal(init=1)  # a register that can be in the middle of the chip, and not beside the PLL
+        m.d.start += resets.eq(0)
+        m.d.comb += [ClockSignal("start").eq(ClockSignal("sync")), ResetSignal("sync").eq(resets)]
         uart = platform.request("uart", 0, dir="-")  # its wires for flow control, where it has any, are left alone
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)

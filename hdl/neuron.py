@@ -86,7 +86,7 @@ class Neuron(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        fabric, i, o = self.fabric, self.i.payload, self.o.payload
+        fabric, i, o = self.fabric, self.i.payload, Signal(fired(self.fabric), reset_less=True)
 
         def at(t, name, value, shape=None):
             """``value``, made at stage t of what is there at stage t."""
@@ -176,6 +176,7 @@ class Neuron(wiring.Component):
         t += fabric.spike_bits > 1  # reset, a stage behind where it is a multiplication
         waits = Mux(spikes[t] != 0, p["refractory"][t], Mux(after[t] != 0, after[t] - 1, 0))
         moved = p["reset_value"][t] & ~p["reset_late"][t] & (spikes[t] != 0)
+        m.d.comb += self.o.payload.eq(o)
         m.d.sync += [
             self.o.valid.eq(valid[self.latency(fabric) - 1]),
             o.spikes.eq(spikes[t]),

@@ -21,13 +21,13 @@ class Buffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        spare = Signal.like(self.i.payload)
+        item, spare = (Signal.like(self.i.payload, name=name, reset_less=True) for name in ("item", "spare"))
         room = Signal(init=1)  # no item was taken while `o` was stalled
-        m.d.comb += self.i.ready.eq(room)
+        m.d.comb += [self.i.ready.eq(room), self.o.payload.eq(item)]
         # payloads are kept whether they are valid or not, as that is known late
         with m.If(~self.o.valid | self.o.ready):
             m.d.sync += [self.o.valid.eq(~room | self.i.valid), room.eq(1)]
-            m.d.sync += self.o.payload.eq(Mux(room, self.i.payload, spare))
+            m.d.sync += item.eq(Mux(room, self.i.payload, spare))
         with m.Elif(room):
             m.d.sync += room.eq(~self.i.valid)
         with m.If(room):
@@ -49,9 +49,10 @@ class Hold(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        item = Signal.like(self.i.payload, reset_less=True)
+        m.d.comb += [self.i.ready.eq(~self.o.valid | self.o.ready), self.o.payload.eq(item)]
         with m.If(self.i.ready):
-            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+            m.d.sync += [self.o.valid.eq(self.i.valid), item.eq(self.i.payload)]
         return m
 
 
