@@ -31,11 +31,8 @@ def fabrics(board: str) -> list[Fabric]:
     if board in ("ice40-hx8k", "icebreaker"):
         return [own, replace(own, lanes=4, state_bits=14, sum_bits=14), replace(own, lanes=4, state_bits=18)]
     if board == "tang-nano-20k":
-        small = catalogue.find("tang-nano-9k").fabric
-        return [own, small, replace(small, lanes=8, sum_bits=14)]
-    half = catalogue.find("ulx3s-25f").fabric
-    return [Fabric.preset("tiny"), half, replace(half, lanes=16, update_lanes=2, weight_words=4096), own,
-            Fabric.preset("vision"), Fabric.preset("swift")]
+        return [own, catalogue.find("tang-nano-9k").fabric]
+    return [Fabric.preset("tiny"), catalogue.find("ulx3s-25f").fabric, own, Fabric.preset("swift")]
 
 
 def built(board: Board, fabric: Fabric) -> dict[str, Any]:
