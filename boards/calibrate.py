@@ -32,7 +32,7 @@ def fabrics(board: str) -> list[Fabric]:
         return [own, replace(own, lanes=4, state_bits=14, sum_bits=14), replace(own, lanes=4, state_bits=18)]
     if board == "tang-nano-20k":
         return [own, catalogue.find("tang-nano-9k").fabric]
-    return [Fabric.preset("tiny"), catalogue.find("ulx3s-25f").fabric, own, Fabric.preset("swift")]
+    return [Fabric.preset("tiny"), catalogue.find("ulx3s-25f").fabric, own]
 
 
 def built(board: Board, fabric: Fabric) -> dict[str, Any]:

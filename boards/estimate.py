@@ -131,7 +131,7 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
         else:
             ff += memory.bits * memory.words * count
             lut += memory.bits * memory.words * count * 0.8
-    period = 10 + 0.1 * membrane  # stages of one operation; wires are most of it
+    period = 10 + 1.2 * (f.cores > 1)  # wires are most of it
     if not family.lutram:  # a logic cell holds one of each, and they rarely share it
         lut += 0.6 * ff
     return lut, ff, period

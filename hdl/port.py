@@ -22,7 +22,7 @@ class Port(wiring.Component):
 
         rx ─► Deframe ─► Order ─► Register ─► o ─► chip
                            │
-        tx ◄─ Enframe ◄─ Keep ◄── i ◄─ chip
+        tx ◄─ Enframe ◄─ Register ◄─ Keep ◄── i ◄─ chip
 
     Parameters
     ----------
@@ -55,12 +55,14 @@ class Port(wiring.Component):
         m.submodules.enframe = enframe = Enframe()
         wiring.connect(m, wiring.flipped(self.rx), deframe.i)
         wiring.connect(m, deframe.o, order.i)
-        register = Register(PACKET_LAYOUT)  # the memory's packets are late in their clock, and rare
-        m.submodules.register = ResetInserter(order.restart)(register)
-        wiring.connect(m, order.o, register.i)
-        wiring.connect(m, register.o, wiring.flipped(self.o))
+        # what memories hold is late in its clock, and rare
+        came, leaves = Register(PACKET_LAYOUT), Register(keep.o.payload.shape())
+        m.submodules.came, m.submodules.leaves = ResetInserter(order.restart)(came), leaves
+        wiring.connect(m, order.o, came.i)
+        wiring.connect(m, came.o, wiring.flipped(self.o))
         wiring.connect(m, wiring.flipped(self.i), keep.i)
-        wiring.connect(m, keep.o, enframe.i)
+        wiring.connect(m, keep.o, leaves.i)
+        wiring.connect(m, leaves.o, enframe.i)
         wiring.connect(m, enframe.o, wiring.flipped(self.tx))
         m.d.sync += self.restart.eq(order.restart)
         for name in ("news", "reject", "taken", "limit", "session", "restart"):  # all of one clock
