@@ -48,8 +48,8 @@ def test_quantize_then_fit_then_run(tmp_path: Path) -> None:
     assert plan["cores"][0]["bottleneck"] == "input → hidden" and (tmp_path / "floor.png").exists()
     np.save(spikes, np.random.default_rng(0).integers(0, 2, (3, 10, 64)))
     expected = golden.run(Network.load(file), np.load(spikes)).spikes
-    for on in ("sim", "golden"):
-        result = aerloom("run", file, spikes, "-o", out, "--on", on, "--watch", "hidden", "--watch", "output", "--json")
+    for option, on in (("--on", "sim"), ("--port", "golden")):
+        result = aerloom("run", file, spikes, "-o", out, option, on, "--watch", "hidden", "--watch", "output", "--json")
         assert result.returncode == 0, result.stderr
         with np.load(out) as got:
             for name in ("hidden", "output"):

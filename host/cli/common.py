@@ -43,7 +43,8 @@ ChipName = Annotated[str | None, typer.Option(
 FabricName = Annotated[str, typer.Option("--fabric", help=f"Size of the chip: {', '.join(PRESETS)}, or a JSON file.")]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores to spread the network over; all of the Fabric's by default.")]
 Engine = Annotated[str, typer.Option(help="Simulator: compiled (fast), amaranth, cocotb or icarus.")]
-Target = Annotated[str, typer.Option(help="Where: golden, sim, virtual, or the serial port of a board, as /dev/ttyUSB0.")]
+Target = Annotated[str, typer.Option(
+    "--on", "--port", help="Where: golden, sim, virtual, or the serial port of a board, as /dev/ttyUSB0.")]
 Images = Annotated[int, typer.Option(min=1, help="Number of test samples.")]
 Jobs = Annotated[int | None, typer.Option(help="Processes; as many as this computer has cores by default.")]
 Scheduler = Annotated[str | None, typer.Option(
