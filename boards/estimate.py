@@ -54,8 +54,7 @@ class Memory:
         if self.block or (self.wide and family.spare_blocks):
             return blocks
         if family.lutram:
-            choice = self.bits * max(0, (self.words - 1).bit_length() - 4)  # among the small memories
-            small = self.tables * 4 + choice < blocks * family.block_cost
+            small = self.tables * 4 + self.choice < blocks * family.block_cost
         else:
             small = self.bits * self.words <= family.block_cost * blocks
         return 0 if small else blocks
@@ -64,6 +63,11 @@ class Memory:
     def tables(self) -> int:
         """Small memories of 16 words of 4 bits that one of them takes."""
         return -(-self.bits // 4) * -(-self.words // 16)
+
+    @property
+    def choice(self) -> int:
+        """Choices of a bit among those."""
+        return self.bits * (-(-self.words // 16) - 1)
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
                        + f.update_lanes * (ff_bit * membrane + ff_rest)))
     for memory, count in small:
         if family.lutram:  # with a choice where there are several
-            lut += (6 * memory.tables + 0.7 * memory.bits * (-(-memory.words // 16) - 1)) * count
+            lut += (6 * memory.tables + 0.7 * memory.choice) * count
         else:
             ff += memory.bits * memory.words * count
             lut += memory.bits * memory.words * count * 0.8

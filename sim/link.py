@@ -17,6 +17,8 @@ from ..models.fabric import Fabric
 from ..models.packets import Words
 from .engine import Engine, open_engine
 
+SILENT = 10_000_000  # clock cycles in which no packet needs to move: a chip may be busy with a whole image
+
 
 class SimLink:
     """The chip's two streams, driven by a simulation engine. Time stands still between exchanges."""
@@ -43,4 +45,4 @@ def connect(fabric: Fabric | None = None, engine: str = "compiled", contents: Co
     fabric = fabric or Fabric.preset("medium")
     replies = sum(1 << int(kind) for kind in REPLIES)
     chip = Chip(fabric, contents) if fabric.chips == 1 else Joined(fabric, contents)
-    return SimLink(fabric, open_engine(chip, engine, counted={"o": (KIND_SHIFT, replies)}, **options))
+    return SimLink(fabric, open_engine(chip, engine, counted={"o": (KIND_SHIFT, replies)}, **{"budget": SILENT} | options))

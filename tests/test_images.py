@@ -152,6 +152,16 @@ def test_any_network_sees(chips: Callable[..., Device], strategy: Callable[..., 
     some()
 
 
+def test_a_chip_may_be_silent_for_long(chips: Callable[..., Device]) -> None:
+    """An image of many steps: no packet moves for more than a hundred thousand clocks."""
+    network, images = quantize(zoo("digits"), 8).network, zoo_samples("digits")[0][:1]
+    device = roomy(chips, 1)
+    device.load(network)
+    found = device.infer(images=images, encoder="rate", steps=300)
+    assert device.counters()["cycles"] > 100_000
+    np.testing.assert_array_equal(found, expected(network, {network.inputs[0].name: images}, 300, "rate", 0))
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_digits_cost_an_image_down_and_an_answer_up(chips: Callable[..., Device], code: str) -> None:
     network = quantize(zoo("digits"), 8).network
