@@ -141,7 +141,7 @@ def on_board(network: Network, found: Fit, values: Any, trace: golden.Trace) -> 
         except AerloomError as e:
             lines = [line.strip() for line in str(e).splitlines()]
             return {"problem": next((line for line in lines if "ERROR" in line), lines[0]).partition(" Its log")[0]}
-    with aerloom.connect("sim", found.fabric) as device:
+    with aerloom.connect("sim", found.fabric, quick=True) as device:
         counted = simulated(device, network, trace, values[:SIMULATED] if found.traffic.images else None)
     cycles = counted["cycles"]
     latency, per_second, bound = speed(cycles, made.clock, found.traffic, made.baud)

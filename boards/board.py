@@ -51,6 +51,8 @@ class Family:
     shapes: tuple[tuple[int, int], ...] = ()  #: bits and words that a block of RAM can have
     block_cost: int = 128  #: as Yosys weighs a block against small memories made of look-up tables (4 for 16×4 bits)
     lutram: bool = True
+    #: a flip-flop comes with a look-up table, which a neighbour can use only if it makes what the flip-flop keeps
+    paired: bool = field(default=False, repr=False)
     spare_blocks: bool = False  #: blocks of RAM are for wide tables too; its Yosys commands see to that
     large: tuple[int, int] = (0, 0)  #: bits and words of the memories that weights go to; (0, 0): they go to blocks of RAM
     cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: names in nextpnr's report, by resource

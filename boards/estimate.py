@@ -136,7 +136,7 @@ def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
             ff += memory.bits * memory.words * count
             lut += memory.bits * memory.words * count * 0.8
     period = 10 + 1.2 * (f.cores > 1)  # wires are most of it
-    if not family.lutram:  # a logic cell holds one of each, and they rarely share it
+    if family.paired:  # a cell holds one of each, and they rarely share it
         lut += 0.6 * ff
     return lut, ff, period
 

@@ -20,7 +20,7 @@ def family(name: str, options: str, memories: tuple[str, ...] = ()) -> Family:
         name, synthesis=(f"{whole} -run begin:map_ram", *memories, f"{whole} -run map_ram:"), spare_blocks=bool(memories),
         large=(16, 16384) if memories else (0, 0),
         route="nextpnr-ice40", pack="icepack", suffix="bin", constraints="pcf", shapes=SHAPES, block_cost=64, lutram=False,
-        cells=CELLS,
+        paired=True, cells=CELLS,
     )
 
 
