@@ -11,8 +11,9 @@ GOWIN = Family(
     cells={"lut": ("LUT4", "ALU"), "ff": ("DFF",), "bram": ("BSRAM",), "dsp": ("MULT18X18", "MULT9X9", "MULT36X36")},
 )
 
-SMALL = Fabric("gowin-9", lanes=4, update_lanes=1, pipelined=False, weight_words=2048, rows=32, parameter_rows=128, populations=4,
-               projections=8, places=0, keys=16, inputs=2, sum_bits=16, state_bits=14, spike_bits=1, refractory_bits=4)
+SMALL = Fabric("gowin-9", lanes=4, update_lanes=1, pipelined=False, weight_words=2048, rows=32, parameter_rows=128,
+               populations=4, projections=8, places=0, keys=16, inputs=2, sum_bits=16, state_bits=14, spike_bits=1,
+               refractory_bits=4)
 HALF = Fabric("gowin-20", lanes=8, update_lanes=1, weight_words=4096, rows=64, parameter_rows=256, projections=16, keys=32)
 
 BOARDS = (
