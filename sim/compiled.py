@@ -106,20 +106,20 @@ def _library(dut: wiring.Component, ports: list[Port], cache: Path | str | None,
     def make(work: Path) -> Path:
         model = build.yosys(build.EMPTY_MEMORY.sub("", build.design(dut)), convert)
         (work / "model.cc").write_text(model)
-        (work / "ports.inc").write_text(_port_table(model, ports))
+        (work / "ports.inc").write_text(_port_table(model, ports, quick))
         build.compile_cxx(command, [*FLAGS, f"-I{build.cxxrtl_headers()}", "-I.", str(DRIVER), "-o", "design.so"], work)
         return work / "design.so"
 
     return build.cached(cache, f"{name}.so", make)
 
 
-def _port_table(model: str, ports: list[Port]) -> str:
+def _port_table(model: str, ports: list[Port], quick: bool) -> str:
     def member(port: Port, wire: str) -> str:
         name = f"{port.name}__{wire}".replace("_", "__")  # as CXXRTL writes underscores
         return f"top.p_{name}"
 
     rows = (f"Stream({', '.join(member(port, wire) for wire in ('valid', 'ready', 'payload'))})" for port in ports)
-    clock = "#define CLOCK top.p_clk, top.prev_p_clk\n" if "prev_p_clk" in model else ""
+    clock = f"#define CLOCK top.p_clk{'' if quick else ', top.prev_p_clk'}\n" if "prev_p_clk" in model else ""
     return f"#define STREAMS {', '.join(rows)}\n{clock}"
 
 

@@ -6,6 +6,8 @@
 //     #define STREAMS Stream(top.p_i____valid, top.p_i____ready, top.p_i____payload), …
 //     #define CLOCK top.p_clk, top.prev_p_clk
 //
+// or, where modules stay apart and each knows by itself what the clock was, `top.p_clk` alone.
+//
 // The rules of a cycle are those of traffic.py, draw for draw: the same words, stalls and seed make the same cycles.
 
 #include <chrono>
@@ -82,6 +84,7 @@ struct Simulation {
       : inputs(inputs), random(seed), budget(budget), stall(stall) {
     one_pass = top.eval(&checks);
     top.commit();
+    clock(false);
   }
 
   bool stalls() {
@@ -95,6 +98,10 @@ struct Simulation {
   void set(bool level, cxxrtl::value<1> &now, cxxrtl::value<1> &before) {
     now.data[0] = level;
     if (!level) before.data[0] = 0;  // nothing happens at a falling edge: spare the design its evaluation
+  }
+  void set(bool level, cxxrtl::value<1> &now) {
+    now.data[0] = level;
+    one_pass = false;  // a falling edge is to be seen too
   }
 #else
   void clock(bool) {}

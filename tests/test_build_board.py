@@ -130,7 +130,7 @@ def test_timing_not_met(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setattr(builds, "once", attempt)
     monkeypatch.setattr(tools, "version", lambda name: name)
     monkeypatch.setattr(tools, "command", lambda name: [name])
-    with pytest.raises(AerloomError, match=r"timing allows 20 MHz; build it with --clock 18.75\. .*from.here → to.there"):
+    with pytest.raises(AerloomError, match=r"timing allows 20 MHz; build it with --clock 17.86\. .*from.here → to.there"):
         builds.build(board, board.fabric, tmp_path / "out", clock=50e6, baud=1_000_000, cache=tmp_path / "cache")
     assert (tmp_path / "out/route.log").read_text() == "a log"
     with pytest.warns(AerloomWarning, match="MHz is too fast for it: timing allows 20 MHz; once more at"):
