@@ -39,6 +39,9 @@ BOARDS = ("ulx3s-85f", "ulx3s-25f", "tang-nano-20k", "ice40-hx8k", "icebreaker")
 WIDTHS = ((8, 18), (4, 18), (4, 10))  #: bits of weights and of membranes: the first in which a network fits on a board
 SIMULATED = 10  # images whose cycles are counted
 
+#: What :func:`latency` asks for: of a few seeds and clocks, those that timing allows and nothing faster
+SWIFTLY = {"clock": 85.72e6, "seed": 2}
+
 #: As published, on MNIST; accuracy, look-up tables (or logic cells), blocks of RAM, time of an inference.
 PUBLISHED = (
     {"network": "Flexi-NeurA", "accuracy": 0.9723, "lut": 1623, "bram": 7, "microseconds": 1100.0},
@@ -98,7 +101,7 @@ def latency(data: Path | None = None) -> dict[str, Any]:
     values, labels = zoo.samples(exact, data)
     network = quantize(exact, fabric.weight_bits).network
     trace = golden.run(network, spikes_of(exact, values[:SIMULATED]))
-    row = on_board(network, fit_on(network, "ulx3s-85f", fabric, trace), values, trace)
+    row = on_board(network, fit_on(network, "ulx3s-85f", fabric, trace), values, trace, **SWIFTLY)
     if "problem" in row:
         raise AerloomError(row["problem"])
     images, several = pieces(values, labels), Workers()
@@ -132,12 +135,12 @@ def as_chip(network: Network) -> Network:
     return network.replace(meta=network.meta | {"encoding": {"name": "lfsr", "steps": encoding["steps"]}})
 
 
-def on_board(network: Network, found: Fit, values: Any, trace: golden.Trace) -> dict[str, Any]:
-    """What came of building it, and of simulating the chip."""
+def on_board(network: Network, found: Fit, values: Any, trace: golden.Trace, **asked: Any) -> dict[str, Any]:
+    """What came of building it, as is ``asked`` of :func:`aerloom.boards.build.build`, and of simulating the chip."""
     board = find(found.board)
     with tempfile.TemporaryDirectory() as out:
         try:
-            made = build(board, found.fabric, out, told=lambda step: print(f"  {step}", file=sys.stderr))
+            made = build(board, found.fabric, out, told=lambda step: print(f"  {step}", file=sys.stderr), **asked)
         except AerloomError as e:
             lines = [line.strip() for line in str(e).splitlines()]
             return {"problem": next((line for line in lines if "ERROR" in line), lines[0]).partition(" Its log")[0]}
