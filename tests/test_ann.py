@@ -115,10 +115,11 @@ REFUSED: dict[str, tuple[Any, tuple[int, ...]]] = {
     r"node 0 \(Affine\): it takes 5 numbers, but \(4,\) arrive": (lambda nn: [nn.Linear(5, 2)], (4,)),
     r"node 0 \(Affine\): .* \(1, 8, 8\) arrive; flatten": (lambda nn: [nn.Linear(8, 2)], (1, 8, 8)),
     r"node 0 \(Conv2d\): it takes 3 channels": (lambda nn: [nn.Conv2d(3, 2, 3)], (1, 8, 8)),
-    r"node 0 \(Conv2d\): padding_mode must be": (lambda nn: [nn.Conv2d(1, 2, 3, padding_mode="circular")], (1, 8, 8)),
+    r"node 0 \(Conv2d\): padding_mode must be 'zeros', not 'circular'": (
+        lambda nn: [nn.Conv2d(1, 2, 3, padding_mode="circular")], (1, 8, 8)),
     r"node 0 \(Conv2d\): a window of \(9, 9\) does not fit": (lambda nn: [nn.Conv2d(1, 2, 9)], (1, 8, 8)),
     r"node 0 \(Conv2d\): weight holds NaN": (lambda nn: [nn.Conv2d(1, 2, 3, device="cpu"), "nan"], (1, 8, 8)),
-    r"node 0 \(BatchNorm1d\): cannot be folded without running": (
+    r"node 0 \(BatchNorm1d\): cannot be folded without running statistics; track them in training": (
         lambda nn: [nn.BatchNorm1d(4, track_running_stats=False)], (4,)),
     r"node 0 \(AvgPool\): ceil_mode": (lambda nn: [nn.AvgPool2d(3, ceil_mode=True)], (1, 8, 8)),
     r"node 0 \(AvgPool\): .* count_include_pad": (lambda nn: [nn.AvgPool2d(2, 2, 1, count_include_pad=False)], (1, 8, 8)),
