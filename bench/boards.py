@@ -34,6 +34,8 @@ from aerloom.models.place import place
 from aerloom.models.quantize import quantize
 from aerloom.models.text import percent
 
+from .common import mnist
+
 NETWORKS = ("mnist", "mnist-conv", "digits")
 BOARDS = ("ulx3s-85f", "ulx3s-25f", "tang-nano-20k", "ice40-hx8k", "icebreaker")
 WIDTHS = ((8, 18), (4, 18), (4, 10))  #: bits of weights and of membranes: the first in which a network fits on a board
@@ -98,7 +100,7 @@ def latency(data: Path | None = None) -> dict[str, Any]:
     """mnist in the least time, on the preset `swift` of an ECP5-85F with its link: place and route, all test images by the
     cycle model, and some of them simulated."""
     exact, fabric = zoo.load("mnist"), Fabric.preset("swift")
-    values, labels = zoo.samples(exact, data)
+    values, labels = mnist(data)
     network = quantize(exact, fabric.weight_bits).network
     trace = golden.run(network, spikes_of(exact, values[:SIMULATED]))
     row = on_board(network, fit_on(network, "ulx3s-85f", fabric, trace), values, trace, **SWIFTLY)
