@@ -13,6 +13,7 @@ from typing import Any
 
 from ..hdl.lookup import indexing, rest
 from ..hdl.neurons import fetched, kept
+from ..hdl.synapses import widths
 from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Space, route_record
 from .board import Family, Resources
 from .catalogue import find
@@ -82,11 +83,11 @@ class Estimate:
 
 def memories(fabric: Fabric) -> Iterator[Memory]:
     """Every memory of a board."""
-    f, cores, slices = fabric, fabric.cores, fabric.cores * fabric.weight_chunks
+    f, cores, slices = fabric, fabric.cores, widths(fabric)
     groups = f.rows * f.groups
-    in_slice = min(f.lanes, CHUNK // f.weight_bits)
-    yield Memory("weights", slices, in_slice * f.weight_bits, f.weight_words, loaded=True)
-    yield Memory("sums", slices, in_slice * f.sum_bits, f.rows, block=True)
+    in_slice = min(f.lanes, slices[0] * CHUNK // f.weight_bits)
+    yield Memory("weights", cores * len(slices), in_slice * f.weight_bits, f.weight_words, loaded=True)
+    yield Memory("sums", cores * len(slices), in_slice * f.sum_bits, f.rows + 1, block=True)
     for _, bits in fetched(f):
         yield Memory("parameters", cores * f.update_lanes, len(bits), f.parameter_rows)
     for state in kept(f):

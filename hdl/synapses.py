@@ -15,7 +15,9 @@ from .shapes import ANSWERS, PLACE_LAYOUT, READS, WRITES, within
 from .staged import Staged
 from .walk import operation, update
 
-__all__ = ["Slice", "Synapses", "summed"]
+__all__ = ["Slice", "Synapses", "summed", "widths"]
+
+WIDE = 2  # chunks of weights that one memory gives: so many of the bits that a block of an ECP5's or a Gowin's RAM can
 
 
 def summed(fabric: Fabric) -> data.StructLayout:
@@ -25,8 +27,13 @@ def summed(fabric: Fabric) -> data.StructLayout:
     )
 
 
+def widths(fabric: Fabric) -> list[int]:
+    """The slices of a core's lanes: chunks of a word of weights in each."""
+    return [min(WIDE, fabric.weight_chunks)] * -(-fabric.weight_chunks // WIDE)
+
+
 class Slice(wiring.Component):
-    """The lanes whose weights are one chunk of a word, one addition per clock in each.
+    """The lanes whose weights are ``chunks`` chunks of a word from ``first`` on, one addition per clock in each.
 
     ::
 
@@ -63,9 +70,9 @@ class Slice(wiring.Component):
     write : stream of 16-bit writes
     """
 
-    def __init__(self, fabric: Fabric, chunk: int, stored: Stored = NOTHING):
-        self.fabric, self.chunk, self.stored = fabric, chunk, stored
-        self.lanes = min(fabric.lanes, CHUNK // fabric.weight_bits)
+    def __init__(self, fabric: Fabric, first: int, chunks: int, stored: Stored = NOTHING):
+        self.fabric, self.first, self.chunks, self.stored = fabric, first, chunks, stored
+        self.lanes = min(fabric.lanes, chunks * CHUNK // fabric.weight_bits)
         sums = data.ArrayLayout(signed(fabric.sum_bits), self.lanes)
         super().__init__(
             {
@@ -86,7 +93,7 @@ class Slice(wiring.Component):
         m = Module()
         fabric = self.fabric
         bits = self.lanes * fabric.weight_bits
-        known = self.stored.column(Space.WEIGHTS, self.chunk * CHUNK, bits)
+        known = self.stored.column(Space.WEIGHTS, self.first * CHUNK, bits)
         m.submodules.weights = weights = Memory(  # one address, so that it can be a RAM with one port
             shape=bits, depth=fabric.weight_words, init=known, attrs={} if known else {"loaded": 1}
         )
@@ -94,11 +101,11 @@ class Slice(wiring.Component):
         m.submodules.sums = sums = Memory(  # of few words: but LUTs are what is scarce
             shape=width, depth=fabric.rows + 1, init=[(1 << width) - 1] * (fabric.rows + 1), attrs={"ram_style": "block"}
         )
-        load, fetch = weights.write_port(), weights.read_port()
+        load, fetch = weights.write_port(granularity=min(bits, CHUNK)), weights.read_port()
         read, write = sums.read_port(), sums.write_port()
 
         place = self.write.payload.place
-        mine = (place.chunk == self.chunk) & within(place, Space.WEIGHTS, fabric.weight_words)
+        here = self.write.valid & within(place, Space.WEIGHTS, fabric.weight_words)
         c_weights, d_weights = (Signal.like(self.weights, name=f"{stage}_weights", reset_less=True) for stage in "cd")
         d_sums, before = (Signal(width, name=name, reset_less=True) for name in ("d_sums", "before"))
         last, second = (Signal(width, name=name, init=-1, reset_less=True) for name in ("last", "second"))
@@ -113,7 +120,8 @@ class Slice(wiring.Component):
             self.weights.eq(c_weights),
             self.swept.as_value().eq(d_sums),
         ]
-        m.d.sync += [load.data.eq(self.write.payload.data), load.en.eq(self.write.valid & mine)]
+        m.d.sync += load.data.eq(self.write.payload.data.replicate(self.chunks))
+        m.d.sync += [load.en[n].eq(here & (place.chunk == self.first + n)) for n in range(self.chunks)]
         m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(Mux(self.c_clears, 0, c_weights))]
         m.d.sync += last.eq(Mux(self.c_last, made, -1))
         start = d_sums & last
@@ -190,8 +198,8 @@ class Synapses(wiring.Component):
         loads, loaded = at(0, "loads", self.write.valid, resets=True), at(0, "loaded", self.write.payload)
         where = at(1, "where", Mux(loads[1], loaded[1].place.address, Mux(asked[1], place.address, weights_at[1])))
         slices = []
-        for n in range(fabric.weight_chunks):
-            m.submodules[f"slice_{n}"] = part = Slice(fabric, n, self.stored)
+        for n, wide in enumerate(widths(fabric)):
+            m.submodules[f"slice_{n}"] = part = Slice(fabric, WIDE * n, wide, self.stored)
             m.d.comb += [
                 part.weights_at.eq(where[2]),
                 part.row.eq(reads[3 if fabric.pipelined else 4]),
@@ -220,7 +228,9 @@ class Synapses(wiring.Component):
 
         # the weights that are asked for
         chunk = at(1, "chunk", place.chunk)
-        chunks = [(at(3, f"chunk_{n}_waits", chunk[3] != n)[4], part.weights.as_value()) for n, part in enumerate(slices)]
+        weights = Cat(part.weights for part in slices)
+        chunks = [(at(3, f"chunk_{n}_waits", chunk[3] != n)[4], weights.word_select(n, min(len(weights), CHUNK)))
+                  for n in range(fabric.weight_chunks)]
         m.d.sync += [self.data.valid.eq(asked[5]), self.data.payload.eq(self._chosen(m, "chunk", chunks))]
         return m
 
