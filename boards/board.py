@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -59,6 +59,11 @@ class Family:
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    @property
+    def saving(self) -> Family:
+        """The same, for chips that take nearly every block of RAM for weights."""
+        return replace(self, spare_blocks=False, synthesis=tuple(line for line in self.synthesis if "a:wide" not in line))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ..models.fabric import Fabric
 from ..models.files import folder
 from . import clocks, report, tools
 from .board import Board
-from .estimate import estimate
+from .estimate import estimate, suited
 from .report import Report
 from .synthesis import synthesise
 from .top import Top
@@ -65,6 +65,7 @@ def build(board: Board, fabric: Fabric, out: Path | str, *, clock: float | None 
 
     Raises :class:`AerloomError` where a tool is missing or fails, the design does not fit, or `clock` is too fast for it.
     """
+    board = suited(board, fabric)
     out, job = Path(out), Job(board, fabric, contents, baud or board.baud, seed)
     if not board.family.route:
         return _project(job, out, clock, told)

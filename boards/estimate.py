@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import exp, log
 from pathlib import Path
@@ -15,10 +15,10 @@ from ..hdl.lookup import indexing, rest
 from ..hdl.neurons import fetched, kept
 from ..hdl.synapses import widths
 from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Space, route_record
-from .board import Family, Resources
+from .board import Board, Family, Resources
 from .catalogue import find
 
-__all__ = ["POINTS", "Estimate", "Memory", "errors", "estimate", "memories"]
+__all__ = ["POINTS", "Estimate", "Memory", "errors", "estimate", "memories", "suited"]
 
 POINTS = Path(__file__).parent / "calibration.json"  # python -m aerloom.boards.calibrate writes it
 UNKNOWN = 0.5  # the error where nothing is known
@@ -87,7 +87,7 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     groups = f.rows * f.groups
     in_slice = min(f.lanes, slices[0] * CHUNK // f.weight_bits)
     yield Memory("weights", cores * len(slices), in_slice * f.weight_bits, f.weight_words, loaded=True)
-    yield Memory("sums", cores * len(slices), in_slice * f.sum_bits, f.rows + 1, block=True)
+    yield Memory("sums", cores * len(slices), in_slice * f.sum_bits, f.rows + (not f.shallow), block=not f.shallow)
     for _, bits in fetched(f):
         yield Memory("parameters", cores * f.update_lanes, len(bits), f.parameter_rows)
     for state in kept(f):
@@ -113,6 +113,16 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     if f.classes:
         yield Memory("counts", 1, f.answer_record.fields["spikes"].width, f.classes)
     yield Memory("link", 2, 32, LINK_DEPTH)
+
+
+def blocks(fabric: Fabric, family: Family) -> int:
+    """Blocks of RAM of a board."""
+    return sum(memory.blocks(family) * memory.count for memory in memories(fabric))
+
+
+def suited(board: Board, fabric: Fabric) -> Board:
+    """The board, for a Fabric: where it has too few blocks of RAM, small tables are in none of them."""
+    return board if blocks(fabric, board.family) <= board.resources.bram else replace(board, family=board.family.saving)
 
 
 def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:
@@ -168,7 +178,7 @@ def predict(fabric: Fabric, family: Family, known: Sequence[dict[str, Any]]) -> 
     by, size = scales(known), shape(fabric, family)
     used = Resources(
         lut=round(size[0] * by[0]), ff=round(size[1] * by[1]),
-        bram=sum(m.blocks(family) * m.count for m in memories(fabric)),
+        bram=blocks(fabric, family),
         dsp=0 if family.name in WITHOUT_MULTIPLIERS else
         fabric.cores * fabric.update_lanes * (1 + fabric.currents + 2 * (fabric.spike_bits > 1)),
         spram=sum(m.large(family) * m.count for m in memories(fabric)),

@@ -19,7 +19,7 @@ from ..models.place import Part, Placement
 from . import clocks
 from .board import Board, Resources
 from .catalogue import find
-from .estimate import estimate, memories
+from .estimate import estimate, memories, suited
 from .tailor import seeing, tailored
 
 __all__ = ["Fit", "Traffic", "fit_on", "speed", "traffic"]
@@ -101,6 +101,7 @@ def _first(network: Network, board: Board, own: Fabric, trace: Trace | None) -> 
 
 
 def _fit(placement: Placement, board: Board, fabric: Fabric, trace: Trace | None) -> Fit:
+    board = suited(board, fabric)
     guess = estimate(fabric, board.family)
     problems = [str(p) for p in placement.problems]
     for name, (need, have) in guess.used.over(board.resources).items():

@@ -13,6 +13,7 @@ from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
 from .shapes import ANSWERS, PLACE_LAYOUT, READS, WRITES, within
 from .staged import Staged
+from .sums import Deep, Shallow
 from .walk import operation, update
 
 __all__ = ["Slice", "Synapses", "summed", "widths"]
@@ -33,38 +34,22 @@ def widths(fabric: Fabric) -> list[int]:
 
 
 class Slice(wiring.Component):
-    """The lanes whose weights are ``chunks`` chunks of a word from ``first`` on, one addition per clock in each.
+    """The lanes whose weights are ``chunks`` chunks of a word from ``first`` on.
 
     ::
 
-        weights_at ─► weights ─► c ─► d ────┐
-        row ─► sums ─┬─► d ──► (and) ─► (−) ┴┬─► sums[d_row]
-                     └─► swept  ▲            ├─► last ─────────────┐
-                                │            └─► before ─► second ─┤
-                                └──────────────────────────────────┘
+        weights_at ─► weights ─► c ─► d ─► Sums
 
-    Sums are kept as their complement, of which a weight is taken away. What d starts from is in one of three places, and
-    the others have all bits set, which is a sum of nothing: what is stored, what was made a clock ago (``last``) or two
-    clocks ago (``second``). So an adder's own tables do the choice. What d makes is stored in the same clock: what the
-    third operation before it made is in the memory.
-
-    Memories give what they read to plain registers, which can be those of a block of RAM itself: weights to c, and then d;
-    sums to d. Unless the Fabric is ``pipelined``, sums are read a clock later without a register, and nothing is second.
+    The memory gives what it reads to plain registers, which can be those of a block of RAM itself.
 
     Members
     -------
     weights_at : In
         What stage a reads, or where a write for the weights goes, a clock after it came.
-    row : In
-        What stage b reads, or stage c if there is no register behind the sums; behind the last there is a sum of nothing.
-    c_last, c_second : In
-        The next operation starts from what the last but none or the last but one has made.
-    d_row, d_store : In
-        Where d stores, and whether it does.
     c_clears : In
         The next weights that d adds are zero.
-    swept : Out
-        What is kept of sums, in stage d.
+    row, c_last, c_second, d_row, d_store, d_clears, swept :
+        Of :mod:`aerloom.hdl.sums`.
     weights : Out
         Weights, in stage c.
     write : stream of 16-bit writes
@@ -72,65 +57,37 @@ class Slice(wiring.Component):
 
     def __init__(self, fabric: Fabric, first: int, chunks: int, stored: Stored = NOTHING):
         self.fabric, self.first, self.chunks, self.stored = fabric, first, chunks, stored
-        self.lanes = min(fabric.lanes, chunks * CHUNK // fabric.weight_bits)
-        sums = data.ArrayLayout(signed(fabric.sum_bits), self.lanes)
+        self.sums = (Shallow if fabric.shallow else Deep)(fabric, min(fabric.lanes, chunks * CHUNK // fabric.weight_bits))
+        passed = dict(self.sums.signature.members)
         super().__init__(
-            {
+            passed | {
                 "weights_at": In(range(fabric.weight_words)),
-                "row": In(range(fabric.rows + 1)),
-                "c_last": In(1),
-                "c_second": In(1),
-                "d_row": In(range(fabric.rows)),
-                "d_store": In(1),
                 "c_clears": In(1),
-                "swept": Out(sums),
-                "weights": Out(data.ArrayLayout(signed(fabric.weight_bits), self.lanes)),
+                "weights": Out(passed["weights"].shape),
                 "write": In(WRITES),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        fabric = self.fabric
-        bits = self.lanes * fabric.weight_bits
+        fabric, sums, bits = self.fabric, self.sums, self.weights.as_value().shape().width
         known = self.stored.column(Space.WEIGHTS, self.first * CHUNK, bits)
-        m.submodules.weights = weights = Memory(  # one address, so that it can be a RAM with one port
+        m.submodules.weights = memory = Memory(  # one address, so that it can be a RAM with one port
             shape=bits, depth=fabric.weight_words, init=known, attrs={} if known else {"loaded": 1}
         )
-        width = self.swept.as_value().shape().width
-        m.submodules.sums = sums = Memory(  # of few words: but LUTs are what is scarce
-            shape=width, depth=fabric.rows + 1, init=[(1 << width) - 1] * (fabric.rows + 1), attrs={"ram_style": "block"}
-        )
-        load, fetch = weights.write_port(granularity=min(bits, CHUNK)), weights.read_port()
-        read, write = sums.read_port(), sums.write_port()
-
+        load, fetch = memory.write_port(granularity=min(bits, CHUNK)), memory.read_port()
         place = self.write.payload.place
         here = self.write.valid & within(place, Space.WEIGHTS, fabric.weight_words)
         c_weights, d_weights = (Signal.like(self.weights, name=f"{stage}_weights", reset_less=True) for stage in "cd")
-        d_sums, before = (Signal(width, name=name, reset_less=True) for name in ("d_sums", "before"))
-        last, second = (Signal(width, name=name, init=-1, reset_less=True) for name in ("last", "second"))
-        made = Signal(self.swept.shape())
-        m.d.comb += [
-            load.addr.eq(self.weights_at),
-            fetch.addr.eq(self.weights_at),
-            read.addr.eq(self.row),
-            write.addr.eq(self.d_row),
-            write.data.eq(made),
-            write.en.eq(self.d_store),
-            self.weights.eq(c_weights),
-            self.swept.as_value().eq(d_sums),
-        ]
+        m.d.comb += [load.addr.eq(self.weights_at), fetch.addr.eq(self.weights_at), self.weights.eq(c_weights)]
         m.d.sync += load.data.eq(self.write.payload.data.replicate(self.chunks))
         m.d.sync += [load.en[n].eq(here & (place.chunk == self.first + n)) for n in range(self.chunks)]
         m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(Mux(self.c_clears, 0, c_weights))]
-        m.d.sync += last.eq(Mux(self.c_last, made, -1))
-        start = d_sums & last
-        if fabric.pipelined:
-            m.d.sync += [d_sums.eq(read.data), before.eq(made), second.eq(Mux(self.c_second, before, -1))]
-            start &= second
-        else:
-            m.d.comb += d_sums.eq(read.data)
-        m.d.comb += [made[n].eq(self.swept.shape()(start)[n] - d_weights[n]) for n in range(self.lanes)]
+
+        m.submodules.sums = sums
+        m.d.comb += [sums.weights.eq(d_weights), self.swept.eq(sums.swept)]
+        steers = ("row", "c_last", "c_second", "d_row", "d_store", "d_clears")
+        m.d.comb += [getattr(sums, name).eq(getattr(self, name)) for name in steers]
         return m
 
 
@@ -208,6 +165,7 @@ class Synapses(wiring.Component):
                 part.d_row.eq(row[5]),
                 part.d_store.eq(stores[5]),
                 part.c_clears.eq(clears[4]),
+                part.d_clears.eq(clears[5]),
                 part.write.valid.eq(loads[1]),
                 part.write.payload.eq(loaded[1]),
             ]

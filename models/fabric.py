@@ -49,6 +49,7 @@ class Fabric:
     rows: int = 32  #: rows of ``lanes`` neurons per core
     #: a sweep updates neurons in every clock; if not, one after the other, in far fewer registers, few behind memories
     pipelined: bool = True
+    shallow: bool = False  #: sums are not in blocks of RAM but in look-up tables; for wide chips of few rows
     currents: bool = True  #: populations may have synaptic filters; if not, neurons are smaller and have no such state
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core

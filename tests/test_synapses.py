@@ -13,11 +13,14 @@ from tests.wrap import TOY, Plain, many, talk, writes
 FABRICS = pytest.mark.parametrize(
     "fabric",
     [
-        dataclasses.replace(TOY, lanes=lanes, update_lanes=updated, weight_bits=bits, pipelined=pipelined)
-        for lanes, updated, bits, pipelined in (  # one chunk of weights, or two
-            (1, 1, 4, True), (2, 2, 2, True), (4, 1, 4, True), (4, 2, 8, True), (4, 1, 4, False))
+        dataclasses.replace(TOY, lanes=lanes, update_lanes=updated, weight_bits=bits, pipelined=pipelined,
+                            shallow=shallow, rows=rows)
+        for lanes, updated, bits, pipelined, shallow, rows in (  # one chunk of weights, two, or four
+            (1, 1, 4, True, False, 5), (2, 2, 2, True, False, 5), (4, 1, 4, True, False, 5), (4, 2, 8, True, False, 5),
+            (8, 2, 8, True, False, 5), (4, 1, 4, False, False, 5), (4, 2, 8, True, True, 5), (4, 2, 8, True, True, 1),
+            (4, 1, 4, False, True, 2))
     ],
-    ids=["1", "2", "4", "4wide", "4slow"],
+    ids=["1", "2", "4", "4wide", "8wide", "4slow", "4shallow", "4flat", "4shallow-slow"],
 )
 
 
@@ -27,7 +30,7 @@ def synapses(fabric):
 
 def stored(weights, fabric):
     """A matrix (words, lanes) as the words that are stored, and the writes that store them; others have no effect."""
-    words = (weights % (1 << fabric.weight_bits)) << fabric.weight_bits * np.arange(fabric.lanes)
+    words = (weights % (1 << fabric.weight_bits)).astype(object) << fabric.weight_bits * np.arange(fabric.lanes)
     words = words.sum(axis=1).tolist()
     load = writes(Space.WEIGHTS, words, fabric.weight_chunks)
     noise = [7] * len(words)
@@ -58,6 +61,12 @@ def random_operations(r, fabric, count):
         weights = int(r.integers(fabric.weight_words))
         out.append(operation | {"row": row, "weights": weights, "update": update})
     return out
+
+
+def cleared(fabric):
+    """A Walk's first operations."""
+    blank = random_operations(np.random.default_rng(0), fabric, 1)[0] | {"add": 0, "clear": 1, "sweep": 0}
+    return [blank | {"row": n} for n in range(fabric.rows)]
 
 
 def paced(operations, fabric):
@@ -91,7 +100,7 @@ def test_sums_are_those_of_numpy(engine, fabric, stall):
     words, load = stored(weights, fabric)
     sums = np.zeros((fabric.rows, fabric.lanes), int)
     with open_engine(synapses(fabric), engine, stall=stall) as simulation:
-        talk(simulation, {"write": load}, {})
+        talk(simulation, {"write": load, "i": cleared(fabric)}, {})
         for _ in range(many(engine, 10)):
             operations = random_operations(r, fabric, 200)
             operations[-1] |= {"add": 1, "clear": 0, "sweep": 0}
@@ -120,7 +129,7 @@ def test_every_weight_is_added_to_every_sum(engine, fabric):
     sums = np.zeros((fabric.rows, fabric.lanes), int)
     expected = integrate(operations, (same + half) % (2 * half) - half, sums, fabric)
     with open_engine(synapses(fabric), engine) as simulation:
-        talk(simulation, {"write": load}, {})
+        talk(simulation, {"write": load, "i": cleared(fabric)}, {})
         assert talk(simulation, {"i": operations}, {"o": len(expected)})["o"] == expected
 
 
