@@ -87,7 +87,7 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     groups = f.rows * f.groups
     in_slice = min(f.lanes, slices[0] * CHUNK // f.weight_bits)
     yield Memory("weights", cores * len(slices), in_slice * f.weight_bits, f.weight_words, loaded=True)
-    yield Memory("sums", cores * len(slices), in_slice * f.sum_bits, f.rows + (not f.shallow), block=not f.shallow)
+    yield Memory("sums", cores * len(slices), in_slice * f.sum_bits, f.sum_rows + (not f.shallow), block=not f.shallow)
     for _, bits in fetched(f):
         yield Memory("parameters", cores * f.update_lanes, len(bits), f.parameter_rows)
     for state in kept(f):

@@ -15,7 +15,7 @@ __all__ = ["synthesise"]
 #: Amaranth promises that a read of the word that is being written gives the old one, and blocks of RAM do not: so Yosys
 #: adds registers and comparators to every memory. No such read matters to a chip (tests/test_build_board.py tries it), so
 #: it may give anything.
-SCRIPT = "read_rtlil top.il\nsetparam -set COLLISION_X_MASK 1'1 t:$memrd_v2\n"
+SCRIPT = "read_rtlil top.il\nsetparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i\n"
 
 
 def synthesise(family: Family, folder: Path, *options: str) -> tuple[dict[str, Any], float]:

@@ -47,7 +47,7 @@ class Core(wiring.Component):
     @staticmethod
     def pace(fabric: Fabric) -> int:
         """Clocks from one update of a sweep to the next."""
-        return 1 if fabric.pipelined else max(Synapses.latency, Neurons.latency(fabric)) + 1
+        return 1 if fabric.pipelined else max(Synapses.latency(fabric), Neurons.latency(fabric)) + 1
 
     def elaborate(self, platform):
         m = Module()
@@ -93,6 +93,7 @@ class Core(wiring.Component):
         wiring.connect(m, lookup.o, locate.i)
         wiring.connect(m, locate.o, walk.i)
         wiring.connect(m, walk.o, synapses.i)
+        wiring.connect(m, walk.updates, synapses.updates)
         wiring.connect(m, synapses.o, neurons.i)
         wiring.connect(m, neurons.o, emit.i)
 

@@ -16,10 +16,10 @@ class Ledger(wiring.Component):
     paid : stream of slots
         One token less to wait for.
     owed : stream of slot, amount, first
-        So many more to wait for; with ``first``, instead of the one that the slot waited for since the reset. What was
-        paid before counts.
+        So many more to wait for, or with all bits set one less; with ``first``, instead of the one that the slot waited for
+        since the reset. What was paid before counts.
     free : Out, one bit for each slot
-        It waits for nothing. Meaningless before ``first``.
+        It waits for nothing, or has one in advance. Meaningless before ``first``.
     """
 
     def __init__(self, slots: int, bits: int):
@@ -48,5 +48,5 @@ class Ledger(wiring.Component):
             with m.Elif(self.paid.valid & (self.paid.payload == slot)):
                 m.d.comb += change.eq(-1)
             m.d.sync += left.eq(left + change)
-            m.d.comb += self.free[slot].eq(left == 0)
+            m.d.comb += self.free[slot].eq((left == 0) | left.all())
         return m

@@ -13,6 +13,8 @@ from .table import Table
 
 __all__ = ["Locate", "visit"]
 
+AHEAD = ("ahead",)  # fields of Fabrics that have it
+
 
 def visit(fabric: Fabric) -> data.StructLayout:
     """An arrival whose way is known: ``rows`` rows in each of ``columns`` windows in each of ``lines`` lines of windows.
@@ -23,7 +25,7 @@ def visit(fabric: Fabric) -> data.StructLayout:
     ``one_line``: there is no other. Without places there is one window.
     """
     p, arrives = layout(fabric.projection_record), arrival(fabric)
-    names = ["late", "row", "weights", "stride", "fanout", "rows"]
+    names = ["late", "row", "weights", "stride", "fanout", "rows", *AHEAD * fabric.ahead]
     more = {"known": 1, "hits": 1, "one_row": 1}
     if fabric.places:
         names += ["row_x", "weights_x", "row_y", "weights_y"]
@@ -144,7 +146,7 @@ class Locate(wiring.Component):
         p = layout(record.without(parts.members))(r["rest"][parts.size - CHUNK * first :])
 
         # s: what they say; without tables the index alone counts
-        steps = ("late", "stride", "row", "weights")
+        steps = ("late", "stride", "row", "weights", *AHEAD * fabric.ahead)
         if not axes:
             fields = {name: r[name] for name in ("kind", "slot", "first", "known")} | {
                 name: getattr(p, name) for name in (*steps, "rows", "fanout")

@@ -34,10 +34,10 @@ class Sums(wiring.Component):
         self.fabric = fabric
         super().__init__(
             {
-                "row": In(range(fabric.rows + 1)),
+                "row": In(range(fabric.sum_rows + 1)),
                 "c_last": In(1),
                 "c_second": In(1),
-                "d_row": In(range(fabric.rows)),
+                "d_row": In(range(fabric.sum_rows)),
                 "d_store": In(1),
                 "d_clears": In(1),
                 "weights": In(data.ArrayLayout(signed(fabric.weight_bits), lanes)),
@@ -72,7 +72,7 @@ class Deep(Sums):
     def elaborate(self, platform):
         m = Module()
         fabric, width = self.fabric, self.swept.as_value().shape().width
-        depth = fabric.rows + 1
+        depth = fabric.sum_rows + 1
         m.submodules.memory = memory = Memory(  # of few words: but LUTs are what is scarce
             shape=width, depth=depth, init=[(1 << width) - 1] * depth, attrs={"ram_style": "block"}
         )
@@ -106,7 +106,7 @@ class Shallow(Sums):
     def elaborate(self, platform):
         m = Module()
         width = self.swept.as_value().shape().width
-        m.submodules.memory = memory = Memory(shape=width, depth=self.fabric.rows, init=[])
+        m.submodules.memory = memory = Memory(shape=width, depth=self.fabric.sum_rows, init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
         made, makes = self.made(read.data | self.d_clears.replicate(width))
         m.d.comb += [

@@ -96,17 +96,20 @@ class Synapses(wiring.Component):
 
     Computes :func:`aerloom.models.golden.integrate`, spike by spike::
 
-        i ─► Slices ─► select group ─► o
+        i ─► Slices ─► swept row ─► select group ─► o
+        updates ────────────────────────┘
 
     Sums cannot overflow: ``place`` proves it from the weights.
 
     Members
     -------
     i : stream of operations
+    updates : stream of updates
+        Of the row that was swept last; unless the Fabric is ``pipelined``, of the one that is swept in this clock.
         One per clock, in any order of rows; but a sweep comes third at the earliest behind what changed its row.
     o : stream of sums
-        The sums of a group. Latency :attr:`latency`. Unless the Fabric is ``pipelined``, they
-        and their update stay until the next, and ``i.update`` has to stay for that latency.
+        The sums of a group. Latency :meth:`latency`. Unless the Fabric is ``pipelined``, they
+        and their update stay until the next, and an update has to stay for that latency.
     write : stream of 16-bit writes
         For the weights. What is added in the second clock after a write is undefined.
     read : stream of reads
@@ -114,13 +117,17 @@ class Synapses(wiring.Component):
     data : stream of 16-bit answers
     """
 
-    latency = 6
+    @staticmethod
+    def latency(fabric: Fabric) -> int:
+        """Clocks from an update to its sums."""
+        return 6 + fabric.pipelined
 
     def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
         self.fabric, self.stored = fabric, stored
         super().__init__(
             {
                 "i": In(stream.Signature(operation(fabric), always_ready=True)),
+                "updates": In(stream.Signature(update(fabric), always_ready=True)),
                 "o": Out(stream.Signature(summed(fabric), always_ready=True)),
                 "write": In(WRITES),
                 "read": In(READS),
@@ -150,7 +157,7 @@ class Synapses(wiring.Component):
         last, second = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2))  # its row, n operations ago
         second &= fabric.pipelined & ~last
         last, second = at(1, "last", last & ~clears[1]), at(1, "second", second & ~clears[1])
-        reads = at(2, "reads", Mux(clears[2] | last[2] | second[2], fabric.rows, row[2]))
+        reads = at(2, "reads", Mux(clears[2] | last[2] | second[2], fabric.sum_rows, row[2]))
 
         loads, loaded = at(0, "loads", self.write.valid, resets=True), at(0, "loaded", self.write.payload)
         where = at(1, "where", Mux(loads[1], loaded[1].place.address, Mux(asked[1], place.address, weights_at[1])))
@@ -172,17 +179,24 @@ class Synapses(wiring.Component):
             slices.append(part)
         sums = Cat(part.swept for part in slices)
 
-        # the group that is swept
-        sweeps = at(0, "sweeps", self.i.valid & i.sweep, resets=True)
+        # the row that is swept, and of its groups the one that is due
+        begin = 5
+        due = at(0, "due", self.updates.valid, resets=True)
         most = None if fabric.pipelined else 0  # an update that stays needs no registers
-        fields = i.update.shape().members
-        update_now = {name: at(0, f"update_{name}", getattr(i.update, name), most=most) for name in fields}
-        group, width = update_now["state"][4][: exact_log2(fabric.groups)], fabric.update_lanes * fabric.sum_bits
-        groups = [(at(4, f"group_{n}_waits", group != n)[5], sums.word_select(n, width)) for n in range(fabric.groups)]
-        m.d.sync += self.o.valid.eq(sweeps[5])
-        m.d.comb += self.o.payload.sums.as_value().eq(~self._chosen(m, "group", groups, sweeps[5]))
-        with m.If(sweeps[5] | fabric.pipelined):
-            m.d.sync += [getattr(self.o.payload.update, name).eq(value[5]) for name, value in update_now.items()]
+        updates = {name: at(0, f"update_{name}", getattr(self.updates.payload, name), most=most)
+                   for name in self.updates.payload.shape().members}
+        if fabric.pipelined:  # it stays, as the lanes go on
+            sweeps, swept = at(0, "sweeps", self.i.valid & i.sweep, resets=True), Signal.like(sums, reset_less=True)
+            with m.If(sweeps[begin]):
+                m.d.sync += swept.eq(sums)
+            begin, sums = begin + 1, swept
+        group, width = updates["state"][begin - 1][: exact_log2(fabric.groups)], fabric.update_lanes * fabric.sum_bits
+        groups = [(at(begin - 1, f"group_{n}_waits", group != n)[begin], sums.word_select(n, width))
+                  for n in range(fabric.groups)]
+        m.d.sync += self.o.valid.eq(due[begin])
+        m.d.comb += self.o.payload.sums.as_value().eq(~self._chosen(m, "group", groups, due[begin]))
+        with m.If(due[begin] | fabric.pipelined):
+            m.d.sync += [getattr(self.o.payload.update, name).eq(value[begin]) for name, value in updates.items()]
 
         # the weights that are asked for
         chunk = at(1, "chunk", place.chunk)

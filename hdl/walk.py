@@ -1,6 +1,6 @@
 """The walk over rows of sums: through the windows of a spike, and through a population that takes a step."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -10,7 +10,7 @@ from .locate import visit
 from .shapes import layout
 
 #: What the walk needs of a row of POPULATIONS
-SWEPT = ("row", "neurons", "parameters", "each", "repeat", "channels", "columns", "gap", "gap_line")
+SWEPT = ("row", "neurons", "parameters", "each", "repeat", "channels", "columns", "gap", "gap_line", "ahead")
 
 __all__ = ["SWEPT", "Walk", "operation", "sweep", "update"]
 
@@ -44,16 +44,15 @@ def update(fabric: Fabric) -> data.StructLayout:
 
 
 def operation(fabric: Fabric) -> data.StructLayout:
-    """One access to sums ``row``: ``add`` the weights at ``weights``, ``clear`` it, or ``sweep`` it with this update."""
+    """One access to a row of sums: ``add`` the weights at ``weights``, ``clear`` it, or read it for a ``sweep``."""
     row = layout(fabric.projection_record)
     return data.StructLayout(
         {
             "add": 1,
             "clear": 1,
             "sweep": 1,
-            "row": row["row"].shape,
+            "row": row["row"].shape.width + fabric.ahead,
             "weights": row["weights"].shape,
-            "update": update(fabric),
         }
     )
 
@@ -79,18 +78,24 @@ class Walk(wiring.Component):
     ::
 
         visits ───► spike: lines of windows of rows ──┬─► o
-        sweeps ───► groups of update_lanes neurons ───┘
+        sweeps ─┬─► rows to read, and to clear ───────┘
+                └─► groups of update_lanes neurons ─────► updates
         (after a reset: clear every row)
 
     A spike that reaches n rows in all its windows takes n clocks and the next one follows without a gap; sums and weights
-    are found by adding, not by multiplying. A sweep starts between two spikes, three clocks after the last
-    row of the first, and holds up the second.
+    are found by adding, not by multiplying. A sweep starts between two spikes, three clocks after the last row of the
+    first. Of each row it takes two clocks; in the others spikes go on, but those for its own population wait until all its
+    rows are read and cleared.
+
+    Where sources can be ahead, a row has sums for even and for odd steps of its population (row 2r and 2r + 1). A STEP of
+    such a source ends those that its spikes go to, a sweep goes over the others, and nobody waits.
 
     Parameters
     ----------
     pace : int
-        Clocks from one update of a sweep to the next; until then it stays on ``o.payload``. The last of a row takes two at
-        least, and the row is cleared in the last of them.
+        Clocks from one update of a sweep to the next. If it is one, a row is read with the first of its updates and cleared
+        a clock later. If there are more, it is read with each update, which stays on ``updates.payload``, and cleared in
+        the last clock of the last.
 
     Members
     -------
@@ -98,6 +103,7 @@ class Walk(wiring.Component):
         Taken with the last row of a spike.
     sweeps : stream of sweeps
     o : stream of operations
+    updates : stream of updates
     fresh : In, one bit for each slot
         The population is at the first step of a sample, so late spikes are those of the sample before: ignored.
     token, credit : stream of slots
@@ -118,6 +124,7 @@ class Walk(wiring.Component):
                 "i": In(stream.Signature(visit(fabric))),
                 "sweeps": In(stream.Signature(sweep(fabric))),
                 "o": Out(stream.Signature(operation(fabric), always_ready=True)),
+                "updates": Out(stream.Signature(update(fabric), always_ready=True)),
                 "fresh": In(fabric.populations),
                 "token": Out(stream.Signature(slot, always_ready=True)),
                 "credit": Out(stream.Signature(slot, always_ready=True)),
@@ -134,14 +141,30 @@ class Walk(wiring.Component):
 
         clearing, row = Signal(init=1), Signal.like(o.row)
         sweeping, visiting, walks = Signal(), Signal(), Signal()
+        works, job = Signal(), Signal(sweep(fabric))  # the sweep has the sums in this clock
+        # whether the step of spikes is odd, and that of the sweep
+        comes, goes = (Signal(name=name) if fabric.ahead else Const(0, 0) for name in ("comes", "goes"))
+        own = v.slot == job.slot  # spikes are for what is swept
+        read = Signal()  # all rows of the sweep are, but for the last to be cleared
+        if fabric.ahead:
+            sent, taken = Signal(fabric.populations), Signal(fabric.populations)  # whether such steps are odd, by slot
+            m.d.comb += comes.eq(sent.bit_select(v.slot, 1))
+            with m.If(self.token.valid & v.ahead):
+                m.d.sync += sent.bit_select(v.slot, 1).eq(~comes)
+            with m.If(self.sweeps.valid & self.sweeps.ready):
+                takes = self.sweeps.payload
+                m.d.sync += goes.eq(taken.bit_select(takes.slot, 1))
+                m.d.sync += taken.bit_select(takes.slot, 1).eq(taken.bit_select(takes.slot, 1) ^ takes.ahead)
+            own &= comes == goes
+        held = works | (sweeping & own & ~read)
         with m.If(clearing):
             m.d.comb += [self.o.valid.eq(1), o.clear.eq(1), o.row.eq(row)]
             m.d.sync += row.eq(row + 1)
-            with m.If(row == fabric.rows - 1):
+            with m.If(row == fabric.sum_rows - 1):
                 m.d.sync += clearing.eq(0)
-        with m.Elif(sweeping):
-            m.d.comb += self.o.valid.eq(o.sweep | o.clear)
-        with m.Elif(self.i.valid & ~(self.sweeps.valid & self.sweeps.ready)), m.Switch(v.kind):
+        with m.Elif(works):
+            m.d.comb += self.o.valid.eq(1)
+        with m.Elif(self.i.valid & ~held & ~(self.sweeps.valid & self.sweeps.ready)), m.Switch(v.kind):
             with m.Case(Kind.STEP):
                 m.d.comb += [self.token.valid.eq(1), self.i.ready.eq(1)]
             with m.Case(Kind.CREDIT):
@@ -156,16 +179,19 @@ class Walk(wiring.Component):
                     m.d.comb += [self.taken.eq(v.first & v.known), self.stray.eq(v.first & ~v.known)]
         m.d.comb += self.sweeps.ready.eq(~clearing & ~sweeping & ~walks)
         m.d.comb += [self.token.payload.eq(v.slot), self.credit.payload.eq(v.slot)]
-        self._visit(m, visiting, walks)
-        self._sweep(m, sweeping, select)
+        self._visit(m, visiting, walks, comes)
+        self._sweep(m, sweeping, works, read, job, goes, select)
         return m
 
     @staticmethod
     def clocks(fabric: Fabric, pace: int, neurons):
         """Clocks of the updates of a sweep."""
-        return -(-neurons // fabric.update_lanes) * pace + -(-neurons // fabric.lanes) * (pace == 1)
+        groups = -(-neurons // fabric.update_lanes)
+        if pace > 1:
+            return groups * pace
+        return groups + (-(-neurons // fabric.lanes) if fabric.groups == 1 else groups % fabric.groups == 1)
 
-    def _visit(self, m, visiting, walks):
+    def _visit(self, m, visiting, walks, odd):
         """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already."""
         o, v = self.o.payload, self.i.payload
         loops = [Loop(v, "row", v.rows, v.one_row, 1, v.stride)]  # the innermost first
@@ -176,7 +202,8 @@ class Walk(wiring.Component):
             m.d.comb += [now.eq(Mux(walks, loop.later[of], loop.first[of])) for of, now in loop.now.items()]
         begins, row = Signal(init=1), loops[0].now  # a window begins
         with m.If(visiting):
-            m.d.comb += [self.o.valid.eq(1), o.add.eq(1), o.row.eq(row["row"]), o.weights.eq(row["weights"])]
+            m.d.comb += [self.o.valid.eq(1), o.add.eq(1), o.row.eq(Cat(odd, row["row"]))]
+            m.d.comb += o.weights.eq(row["weights"])
             m.d.comb += self.operations.eq(Mux(begins, v.fanout, 0))
             m.d.sync += [walks.eq(1), begins.eq(row["last"])]
             for loop in loops:
@@ -194,22 +221,24 @@ class Walk(wiring.Component):
                 m.d.sync += walks.eq(0)
                 m.d.comb += self.i.ready.eq(1)
 
-    def _sweep(self, m, sweeping, select):
+    def _sweep(self, m, sweeping, works, read, job, odd, select):
         """The groups of a population while ``sweeping``, one after the other; first it waits until sums are stored."""
-        fabric, update = self.fabric, self.o.payload.update
-        job = Signal(sweep(fabric))
+        fabric, update = self.fabric, self.updates.payload
         neurons = Signal.like(job.neurons)  # still to update
         state = Signal.like(update.state)
         place, parameter = Signal.like(update.place), Signal.like(update.parameter)
-        last, ends = Signal(), Signal()  # group of the sweep; of a row
-        waits, reads = Signal(range(max(self.pause, self.pace - 2) + 1)), Signal(init=1)  # then the group is read, or done
+        begins, last, ends = Signal(), Signal(), Signal()  # the first group of a row; the last of the sweep, of a row
+        waits, due = Signal(range(max(self.pause, self.pace - 2) + 1)), Signal(init=1)  # then the group is, or is done
+        clears = Signal()
         m.d.comb += [
+            begins.eq((state & fabric.groups - 1) == 0),
             last.eq(neurons <= fabric.update_lanes),
             ends.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
         ]
         with m.If(self.sweeps.valid & self.sweeps.ready):
             m.d.sync += [
                 sweeping.eq(1),
+                read.eq(0),
                 waits.eq(self.pause),
                 job.eq(self.sweeps.payload),
                 neurons.eq(self.sweeps.payload.neurons),
@@ -219,9 +248,7 @@ class Walk(wiring.Component):
             ]
         with m.If(sweeping):
             m.d.comb += [
-                self.o.payload.row.eq(state >> select),
-                self.o.payload.sweep.eq((waits == 0) & reads),
-                self.o.payload.clear.eq((waits == 0) & ~reads & ends),
+                self.updates.valid.eq((waits == 0) & due),
                 update.state.eq(state),
                 update.place.eq(place),
                 update.parameter.eq(parameter),
@@ -230,15 +257,25 @@ class Walk(wiring.Component):
                 update.last.eq(last),
             ]
             m.d.comb += [update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
+        reads = self.updates.valid & (begins | (self.pace > 1))
+        with m.If(reads | clears):
+            m.d.comb += [works.eq(1), self.o.payload.row.eq(Cat(odd, state >> select)), self.o.payload.sweep.eq(reads),
+                         self.o.payload.clear.eq(clears)]
+        if self.pace == 1:
+            m.d.sync += clears.eq(reads)
+            with m.If(reads & (neurons <= fabric.lanes)):
+                m.d.sync += read.eq(1)
+        else:
+            m.d.comb += clears.eq(sweeping & (waits == 0) & ~due & ends)
         moves = Signal()
         with m.If(waits != 0):
             m.d.sync += waits.eq(waits - 1)
-        with m.Elif(sweeping & reads & (ends | (self.pace > 1))):
-            m.d.sync += [reads.eq(0), waits.eq(max(self.pace - 2, 0))]
+        with m.Elif(sweeping & due & ((begins & ends) | (self.pace > 1))):
+            m.d.sync += [due.eq(0), waits.eq(max(self.pace - 2, 0))]
         with m.Elif(sweeping):
             m.d.comb += moves.eq(1)
             m.d.sync += [
-                reads.eq(1),
+                due.eq(1),
                 state.eq(state + 1),
                 sweeping.eq(~last),
                 neurons.eq(neurons - fabric.update_lanes),

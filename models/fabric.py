@@ -50,6 +50,8 @@ class Fabric:
     #: a sweep updates neurons in every clock; if not, one after the other, in far fewer registers, few behind memories
     pipelined: bool = True
     shallow: bool = False  #: sums are not in blocks of RAM but in look-up tables; for wide chips of few rows
+    #: sums are there twice, so that a source whose listeners have no other one can be a step ahead of them
+    ahead: bool = False
     currents: bool = True  #: populations may have synaptic filters; if not, neurons are smaller and have no such state
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core
@@ -117,6 +119,11 @@ class Fabric:
         return self.rows * self.lanes
 
     @property
+    def sum_rows(self) -> int:
+        """Rows of ``lanes`` sums: those of even and of odd steps take turns where sources can be ahead."""
+        return self.rows * (1 + self.ahead)
+
+    @property
     def shift_bits(self) -> int:
         """Bits of the shift that brings sums of coarse weights to the membrane's scale."""
         return 3
@@ -139,7 +146,7 @@ class Fabric:
 
         Neuron ``index`` (below ``sources``) of a source adds its weights for row ``r`` of the target, found at
         ``weights + index + r * stride``, to sums ``row + r``, for all ``rows`` of them. ``late``: the spikes belong to
-        the target's next step.
+        the target's next step. ``ahead``: the source may be a step ahead of the target.
 
         ``tabled``: the index has fields y, x (of ``column_bits``) and channel (of ``channel_bits``), and each of them a
         row in LINES, COLUMNS and CHANNELS from ``y``, ``x`` and ``c`` on. What they say is added up instead of the
@@ -158,6 +165,7 @@ class Fabric:
             x=place,
             c=bits_for(self.places + self.runs),
             late=1,
+            ahead=1,
             weights=weights,
             stride=bits_for(self.weight_words + 1),
             row=row,
@@ -168,7 +176,11 @@ class Fabric:
             row_x=row,
             weights_x=weights,
         )
-        return whole if self.places else whole.without(GEOMETRY)
+        return self._needed(whole)
+
+    def _needed(self, record: Record) -> Record:
+        """The record without what this Fabric cannot do."""
+        return record.without((frozenset() if self.places else GEOMETRY) | (frozenset() if self.ahead else {"ahead"}))
 
     @cached_property
     def axis_record(self) -> Record:
@@ -198,16 +210,18 @@ class Fabric:
 
     @cached_property
     def token_bits(self) -> int:
-        """Bits of a count of tokens or credits: a population may hear, and be heard by, every key."""
-        return bits_for(self.keys + 1)
+        """Bits of a count of tokens or credits: a population may hear, and be heard by, every key. All bits set: one is
+        had in advance, so that one listener is a step behind, at most."""
+        return bits_for(self.keys + 2)
 
     @cached_property
     def population_record(self) -> Record:
         """Row ``slot`` of POPULATIONS: ``neurons`` with sums from ``row`` on and ``parameters`` from there on.
 
         A step needs ``tokens`` STEPs from sources (``tokens_first`` for the very first), and sending it ``credits``
-        from listeners. ``each``: every neuron has its own parameters, or with ``repeat`` every channel. ``relay``: its
-        spikes are copies, and not counted. A sample ends after ``steps`` steps (0: never).
+        from listeners; all bits set: one is paid in advance. ``ahead``: its source may be a step ahead. ``each``: every
+        neuron has its own parameters, or with ``repeat`` every channel. ``relay``: its spikes are copies, and not counted.
+        A sample ends after ``steps`` steps (0: never).
 
         ``channels`` groups of ``update_lanes`` neurons are at one position, and ``columns`` positions in a line; from the
         last group of a position to the first of the next it is ``gap`` groups, at the end of a line ``gap_line``, in the
@@ -222,6 +236,7 @@ class Fabric:
             each=1,
             repeat=1,
             relay=1,
+            ahead=1,
             channels=groups,
             columns=groups,
             gap=self.place_bits,
@@ -234,7 +249,7 @@ class Fabric:
             source_count=bits_for(self.projections + 1),
             steps=CHUNK,
         )
-        return whole if self.places else whole.without(GEOMETRY)
+        return self._needed(whole)
 
     @property
     def place_bits(self) -> int:

@@ -65,7 +65,7 @@ def _gates(placement: Placement) -> Words:
     for part in placement.parts:
         if part.core is None:
             links = placement.listeners(part)
-            gate = fabric.gate_record.pack(known=1, credits=len(links), credits_first=sum(link.late for link in links))
+            gate = fabric.gate_record.pack(known=1, credits=len(links), credits_first=_first(placement, links))
             rows.append(gate | _scan(part, fabric) << CHUNK * fabric.gate_record.chunks)
     rows += [0] * (fabric.inputs - len(rows))
     return store_chunks(CHIP, Space.GATES, 0, split(rows, fabric.gate_chunks))
@@ -158,7 +158,7 @@ def _core(placement: Placement, n: int) -> Words:
                 first=len(links) if mine else 0, count=len(mine), home=int(home), slot=part.slot if home else 0
             )
         )
-        links += [_link(link, fabric) for link in mine]
+        links += [_link(placement, link) for link in mine]
     keys += [0] * (fabric.keys - len(keys))  # no trace of an earlier network
     for part in core.parts:
         sources += [fabric.source_record.pack(key=k.source.key) for k in core.links if k.target is part]
@@ -186,9 +186,11 @@ def _parameters(placement: Placement, n: int) -> Words:
     return store_chunks(n, Space.PARAMETERS, 0, split(sets, chunks))
 
 
-def _link(link: Link, fabric: Fabric) -> int:
-    record, reach, at = fabric.projection_record, link.reach, link.code
+def _link(placement: Placement, link: Link) -> int:
+    record, reach, at = placement.fabric.projection_record, link.reach, link.code
     common = {"row": link.target.row, "slot": link.target.slot, "late": int(link.late)}
+    if placement.fabric.ahead:
+        common["ahead"] = int(placement.ahead(link))
     if reach is None:  # STEPs alone; a spike is known and reaches nothing
         return int(record.pack(**common, sources=link.source.indices))
     common |= {"weights": link.weights, "stride": reach.stride, "sources": link.source.indices}
@@ -232,7 +234,8 @@ def _populations(placement: Placement, core: Core, steps: int) -> list[int]:
                 tokens=len(into),
                 tokens_first=sum(not link.late for link in into),
                 credits=len(out),
-                credits_first=sum(link.late for link in out),
+                credits_first=_first(placement, out),
+                ahead=int(any(placement.ahead(link) for link in into)),
                 sources=source,
                 source_count=len(into),
                 steps=steps,
@@ -242,6 +245,12 @@ def _populations(placement: Placement, core: Core, steps: int) -> list[int]:
         parameter += placement.parameter_rows(part)
     # a slot without a population waits for a token that nobody sends
     return rows + [record.pack(tokens_first=1)] * (fabric.populations - len(rows))
+
+
+def _first(placement: Placement, out: list[Link]) -> int:
+    """Credits for the very first step; all bits of the field are one that is had in advance."""
+    ahead = any(placement.ahead(link) for link in out)
+    return (1 << placement.fabric.token_bits) - 1 if ahead else sum(link.late for link in out)
 
 
 def parameter_mode(network: Network, part: Part) -> str:

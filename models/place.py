@@ -349,6 +349,13 @@ class Placement:
         """The links that start at a part."""
         return [link for core in self.cores for link in core.links if link.source is part]
 
+    def ahead(self, link: Link) -> bool:
+        """Whether the source may be a step ahead of the target: those who listen to it, listen to nobody else."""
+        if not self.fabric.ahead:
+            return False
+        heard = [other.target for core in self.cores for other in core.links]
+        return not any(own.late or own.target.stages or heard.count(own.target) > 1 for own in self.listeners(link.source))
+
     # --- the image
 
     @cached_property

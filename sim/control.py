@@ -155,20 +155,24 @@ def walk(c: int, p: Any, s: Any, visit: int) -> int:
         s.clearing[c] -= 1
         return 0
     if s.sweeping[c]:
+        held = not aside(c, p, s, visit)
         if s.waits[c]:
             s.waits[c] -= 1
+        else:
+            s.sweeping[c] -= 1
+            if not s.sweeping[c]:
+                at = (s.at[c] - 1 - p.tail[c, s.swept_slot[c]]) % s.under_way.shape[1]
+                s.under_way[c, at] = s.swept_slot[c] + 1
+                s.flying[c] += 1
+        if held:
             return 0
-        s.sweeping[c] -= 1
-        if not s.sweeping[c]:
-            at = s.at[c] - 1 if s.at[c] else s.under_way.shape[1] - 1
-            s.under_way[c, at] = s.swept_slot[c] + 1
-            s.flying[c] += 1
-        return 0
-    if s.state[c] == SWEEP and not s.walked[c]:
+    elif s.state[c] == SWEEP and not s.walked[c]:
         return 2
     if not visit:
         return 0
     kind = visit & 7
+    if kind == STEP and p.ahead[c, visit >> SLOT & 0xFFF]:
+        s.coming[c, visit >> SLOT & 0xFFF] ^= 1
     if kind == SPIKE:
         words = visit >> WORDS
         if not words or (visit >> LATE & 1 and s.fresh[c, visit >> SLOT & 0xFFF]):
@@ -179,6 +183,25 @@ def walk(c: int, p: Any, s: Any, visit: int) -> int:
             return 0
         s.walked[c] = 0
     return 1
+
+
+@compiled
+def aside(c: int, p: Any, s: Any, visit: int) -> bool:
+    """Whether a visit may go on while a sweep is under way: its sums are others, and the sweep has no use for them now."""
+    if not visit:
+        return False
+    pace, groups, slot, swept = p.sizes[9], p.sizes[10], visit >> SLOT & 0xFFF, s.swept_slot[c]
+    gone = 0 if s.waits[c] else p.groups[c, swept] - s.sweeping[c]  # clocks of the sweep
+    if pace == 1:
+        row, clock = divmod(gone, max(groups, 2))
+        works, read = clock < 2, clock > 0 and row == (p.groups[c, swept] - 1) // max(groups, 2)
+    else:
+        group, clock = divmod(gone, pace)
+        ends = (group + 1) % groups == 0 or s.sweeping[c] == 1
+        works, read = clock == 0 or (ends and clock == pace - 1), False
+    if works and not s.waits[c]:
+        return False
+    return read or slot != swept or s.coming[c, slot] != s.goes[c]
 
 
 @compiled
@@ -230,11 +253,11 @@ def schedule(c: int, p: Any, e: Any, s: Any, sweeps: int, jobs_ready: int, grant
         s.state[c] = READ_FIRST if slot + 1 < slots else CHOOSE
     elif state == CHOOSE:
         for n in range(slots):
-            if jobs_ready and s.credits[c, n] == 0 and s.ready[c, n]:
+            if jobs_ready and s.credits[c, n] <= 0 and s.ready[c, n]:
                 s.slot[c], s.state[c] = n, READ_MESSAGE
                 return 0
         for n in range(slots):
-            if s.tokens[c, n] == 0 and s.idle[c, n]:
+            if s.tokens[c, n] <= 0 and s.idle[c, n]:
                 s.slot[c], s.state[c] = n, READ_SWEEP
                 return 0
     elif state == MESSAGE:
@@ -252,6 +275,8 @@ def schedule(c: int, p: Any, e: Any, s: Any, sweeps: int, jobs_ready: int, grant
                 s.taken[c, slot] = 0
             s.fresh[c, slot] = over
             s.idle[c, slot] = 0
+            s.goes[c] = s.going[c, slot]
+            s.going[c, slot] ^= p.ahead[c, slot]
             s.sweeping[c], s.swept_slot[c], s.waits[c] = p.groups[c, slot], slot, p.sizes[4]
             s.state[c] = GRANT
     elif grants_ready:
@@ -371,11 +396,13 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
 
 
 @compiled
-def counting(c: int, s: Any) -> int:
+def counting(c: int, p: Any, s: Any) -> int:
     """For how many clocks a core that only counts rows goes on with that; more than a run has if it does not count."""
     if s.clearing[c]:
         return int(s.clearing[c])
     if s.sweeping[c]:
+        if s.arrived[c]:
+            return 0
         return int(s.waits[c] if s.waits[c] else s.sweeping[c] - 1)
     if s.walked[c]:
         return int((s.arrived[c] >> WORDS) - s.walked[c] - 1)
@@ -414,7 +441,7 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
         if state == PASS and not told and sent < len(e.host):
             packet = e.host[sent]
             key = packet >> KEY & KEYS
-            entered = gate[key] == 0 and (not b.valid[root] or b.goes[root] != 0)
+            entered = gate[key] <= 0 and (not b.valid[root] or b.goes[root] != 0)
         happens = state != PASS or told > 0
         if state == FETCH_GATE:
             state = FIRST_STEP
@@ -461,7 +488,7 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
         if not happens:  # nor will anything until a core has counted its rows
             clocks = FOREVER
             for c in range(len(p.entry)):
-                clocks = min(clocks, counting(c, s))
+                clocks = min(clocks, counting(c, p, s))
             if clocks == FOREVER:
                 return -1
             for c in range(len(p.entry)):

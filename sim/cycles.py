@@ -65,7 +65,8 @@ def _run(plan: Plan, spikes: Spikes, keys: list[int], steps: int) -> Ints:
 def _registers(plan: Plan) -> tuple[Any, ...]:
     """All registers as a reset leaves them."""
     cores, slots, routers = len(plan.entry), plan.sizes[0], len(plan.ports)
-    shapes = {name: (cores, slots) for name in ("idle", "ready", "fresh", "taken", "tokens", "credits", "step")}
+    by_slot = ("idle", "ready", "fresh", "taken", "tokens", "credits", "coming", "going", "step")
+    shapes = {name: (cores, slots) for name in by_slot}
     shapes |= {"visits": (cores, plan.sizes[7] - 1), "under_way": (cores, plan.sizes[3] + 1)}
     shapes["waiting"] = (cores, plan.sizes[6])
     start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
@@ -90,13 +91,12 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
         part[p.core, p.slot] = n
     gates = _rows(known[CHIP], Space.GATES, fabric.gate_record, fabric.inputs)
     routes = [_rows(known[r.node], Space.ROUTES, route_record(r.ports), fabric.keys) for r in fabric.tree()]
-    ends = Walk.clocks(fabric, Core.pace(fabric), 1)  # before the end of a sweep its last group is read
-    between = Synapses.latency + Neurons.latency(fabric) - ends + 1  # from the end of a sweep to its spikes
+    between = Synapses.latency(fabric) + Neurons.latency(fabric)  # from the last clock of an update to its spikes
     told = len(image.settings(placement, 1, None, None))
-    sizes = np.array([fabric.populations, fabric.inputs, fabric.rows, between, Walk.pause, told, fabric.queue,
-                      Locate.latency(fabric), fabric.pipelined])
+    sizes = np.array([fabric.populations, fabric.inputs, fabric.sum_rows, between, Walk.pause, told, fabric.queue,
+                      Locate.latency(fabric), fabric.pipelined, Core.pace(fabric), fabric.groups])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
-                gates=np.stack([gates["credits"], gates["credits_first"]], axis=1),
+                gates=np.stack([gates["credits"], _owed(gates["credits_first"], fabric)], axis=1),
                 listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),
                 **t, **_tree(fabric))
 
@@ -106,6 +106,11 @@ def _rows(stored: Stored, space: Space, record: Record, count: int) -> dict[str,
     words = stored.words.get(space, {})
     rows = [record.unpack(words.get(n, 0)) for n in range(count)]
     return {name: np.array([int(row[name]) for row in rows], np.int64) for name in record.fields}
+
+
+def _owed(credits: Ints, fabric: Fabric) -> Ints:
+    """With −1 for one that is had in advance."""
+    return np.where(credits == (1 << fabric.token_bits) - 1, -1, credits)
 
 
 def _counts(stored: Stored, space: Space, record: Record, count: int) -> Ints:
@@ -121,6 +126,9 @@ def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
     keys = _rows(stored, Space.KEYS, fabric.key_record, fabric.keys)
     projections = _rows(stored, Space.PROJECTIONS, fabric.projection_record, fabric.projections)
     populations = _rows(stored, Space.POPULATIONS, fabric.population_record, fabric.populations)
+    populations["credits_first"] = _owed(populations["credits_first"], fabric)
+    neurons, pace = populations["neurons"], Core.pace(fabric)
+    ahead = populations.get("ahead", np.zeros(fabric.populations, np.int64))
     axes = [_counts(stored, *axis) for axis in fabric.axes]
     costs, words, length = np.zeros(fabric.projections, np.int64), [np.zeros(0, np.int64)], 0
     for part in parts:
@@ -129,8 +137,10 @@ def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
             costs[n], length = length, length + part.indices
     return {"first": keys["first"], "projections": keys["count"], "home": np.where(keys["home"], keys["slot"], -1),
             "target": projections["slot"], "late": projections["late"], "costs": costs, "words": np.concatenate(words),
-            "groups": Walk.clocks(fabric, Core.pace(fabric), populations["neurons"]),
+            "groups": Walk.clocks(fabric, pace, neurons),
+            "tail": np.where(pace > 1, pace - 1, -(-neurons // fabric.update_lanes) % fabric.groups == 1 % fabric.groups),
             "grants": _rows(stored, Space.SOURCES, fabric.source_record, fabric.projections)["key"],
+            "ahead": ahead,
             **{name: populations[name] for name in ("key", "tokens", "tokens_first", "credits", "credits_first", "sources",
                                                     "source_count")}}
 

@@ -14,7 +14,8 @@ class Plan(NamedTuple):
     """What a placement puts into the tables; C cores, S slots, K keys, R routers, I inputs."""
 
     #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes and before its first group, packets that come
-    #: before the first spike and that a core's queue holds, clocks in Locate, and whether cores have Buffers at their ends
+    #: before the first spike and that a core's queue holds, clocks in Locate, whether cores have Buffers at their
+    #: ends, clocks of an update, and groups in a row
     sizes: Ints
     first: Ints  #: (C, K) KEYS
     projections: Ints  #: of a key
@@ -25,10 +26,12 @@ class Plan(NamedTuple):
     words: Ints
     key: Ints  #: (C, S) POPULATIONS
     groups: Ints  #: clocks of a sweep
+    tail: Ints  #: after the one in which its last group is due
     tokens: Ints
     tokens_first: Ints
     credits: Ints
     credits_first: Ints
+    ahead: Ints
     sources: Ints  #: first and number of the keys in ``grants``
     source_count: Ints
     grants: Ints  #: (C, projections) SOURCES
@@ -101,6 +104,9 @@ class Cores(NamedTuple):
     taken: Ints
     tokens: Ints
     credits: Ints
+    coming: Ints  #: whether the step that spikes are for is odd, and that of the next sweep; of the one under way
+    going: Ints
+    goes: Ints
     paid: Ints  # the visit that pays one of these a clock later, or 0
     grant: Ints  # Creditor
     granting: Ints

@@ -79,13 +79,13 @@ class Chip:
         gates = table(CHIP, Space.GATES, fabric.gate_record)
         self.order = [n for n, row in enumerate(gates) if row["known"]]
         self.silent = {p.key for p in placement.parts if not (spikes and p.size)}
-        self.most = (1 << fabric.token_bits) - 1
+        self.most = (1 << fabric.token_bits) - 2
         keys = range(len(placement.parts))
         self.core, self.into, self.out, self.sources = ({} for _ in range(4))  # by key
-        self.links: list[dict[int, list[tuple[int, int]]]] = []  # by core: key → targets, late
+        self.links: list[dict[int, list[tuple[int, int, int]]]] = []  # by core: key → targets, late, ahead
         first_tokens, first_credits = [0] * len(keys), [0] * len(keys)
         for n in self.order:
-            self.out[n], first_credits[n] = gates[n]["credits"], gates[n]["credits_first"]
+            self.out[n], first_credits[n] = gates[n]["credits"], self._first(gates[n]["credits_first"])
         for c in range(fabric.cores):
             key_rows, rows, links, sources = (table(c, space, record) for space, record in (
                 (Space.KEYS, fabric.key_record), (Space.POPULATIONS, fabric.population_record),
@@ -94,13 +94,13 @@ class Chip:
                 if key_rows[key]["home"]:
                     row = rows[key_rows[key]["slot"]]
                     self.core[key], self.into[key], self.out[key] = c, row["tokens"], row["credits"]
-                    first_tokens[key], first_credits[key] = row["tokens_first"], row["credits_first"]
+                    first_tokens[key], first_credits[key] = row["tokens_first"], self._first(row["credits_first"])
                     self.sources[key] = tuple(s["key"] for s in sources[row["sources"] :][: row["source_count"]])
                     if bug == "no first token":
                         first_tokens[key] = row["tokens"]
             home = {key_rows[key]["slot"]: key for key in keys if key_rows[key]["home"]}
             self.links.append({
-                key: [(home[q["slot"]], q["late"]) for q in links[key_rows[key]["first"] :][: key_rows[key]["count"]]]
+                key: [(home[q["slot"]], q["late"], q.get("ahead", 0)) for q in links[key_rows[key]["first"] :][: key_rows[key]["count"]]]
                 for key in keys
             })
         if bug == "wrong order":
@@ -124,6 +124,10 @@ class Chip:
         self.root, cores, zeros = fabric.cores, fabric.cores, (0,) * len(keys)
         self.start = State(0, False, tuple(first_credits), tuple(first_tokens), zeros, zeros, ((),) * len(self.queue),
                            (0,) * len(self.queue), ((NOBODY, False),) * cores, ((),) * cores, (NOBODY,) * cores)
+
+    def _first(self, credits: int) -> int:
+        """All bits set are one in advance."""
+        return -1 if credits > self.most else credits
 
     # --- what may happen next; each is named by whoever takes a step, for the search, and by what happens, for its reader
 
@@ -165,7 +169,7 @@ class Chip:
 
     def _host(self, s: State) -> Iterator[tuple[int, str, State]]:
         key, q = self.order[s.at], self.queue[self.root, 0]
-        if s.credits[key] or len(s.queues[q]) == self.depth:
+        if s.credits[key] > 0 or len(s.queues[q]) == self.depth:
             return
         if not s.spiked and key not in self.silent:
             self._on_time(s, key, s.taken[key])
@@ -202,8 +206,8 @@ class Chip:
         links = self.links[c][key]
         if not links:
             raise Trouble(f"core {c} has nothing to do with {key}")
-        target, late = links[s.done[c]]
-        if s.taken[target] != step + late:
+        target, late, ahead = links[s.done[c]]
+        if not 0 <= step + late - s.taken[target] <= ahead:
             raise Trouble(f"{Kind(kind).name} {step} of {key} is at {target} in step {s.taken[target]}, not {step + late}")
         after = self._next(s, c, s.done[c] + 1, s.done[c] + 1 == len(links))
         if kind == Kind.STEP:
@@ -219,12 +223,12 @@ class Chip:
                 yield NOBODY, f"core {c}: grants of {held}", after
             return
         for key in (key for key, home in self.core.items() if home == c):
-            if s.phase[key] == IDLE and not s.tokens[key]:
+            if s.phase[key] == IDLE and s.tokens[key] <= 0:
                 after = s._replace(phase=put(s.phase, key, READY), tokens=self._add(s.tokens, key, self.into[key]))
                 if self.bug != "credit for a token":
                     after = after._replace(held=put(s.held, c, key))
                 yield key, f"core {c}: {key} takes a step", self._step(after, key)
-            may = not s.credits[key] or self.bug == "emit before credit"
+            may = s.credits[key] <= 0 or self.bug == "emit before credit"
             if s.phase[key] == READY and may and s.emit[c][0] == NOBODY:
                 self._on_time(s, key, s.taken[key] - 1)
                 yield NOBODY, f"core {c}: {key} begins to send", s._replace(
@@ -258,15 +262,15 @@ class Chip:
         return s._replace(queues=put(s.queues, q, s.queues[q][1:]), done=put(s.done, q, 0))
 
     def _add(self, counts: tuple[int, ...], key: int, amount: int) -> tuple[int, ...]:
-        if not 0 <= counts[key] + amount <= self.most:
+        if not -1 <= counts[key] + amount <= self.most:
             raise Trouble(f"a counter of {key} goes from {counts[key]} by {amount}")
         return put(counts, key, counts[key] + amount)
 
     def _on_time(self, s: State, key: int, step: int) -> None:
         """Nobody sends what a listener would take for an earlier step."""
         for links in self.links:
-            for target, late in links[key]:
-                if s.taken[target] != step + late:
+            for target, late, ahead in links[key]:
+                if not 0 <= step + late - s.taken[target] <= ahead:
                     raise Trouble(f"{key} sends step {step} to {target}, now in step {s.taken[target]}, not {step + late}")
 
     def _step(self, s: State, key: int) -> State:

@@ -38,14 +38,14 @@ class Clocked(wiring.Component):
 
 
 def free_after(events):
-    """The bits of the slots that wait for nothing, after each clock."""
+    """The bits of the slots that wait for nothing, or have one in advance, after each clock."""
     left, out = dict.fromkeys(range(SLOTS), 1), []
     for e in events:
         if e["owes"] and e["owed"] in left:
             left[e["owed"]] += e["amount"] - e["first"]
         if e["pays"] and e["paid"] in left:
             left[e["paid"]] -= 1
-        out.append(sum((left[n] % 2**BITS == 0) << n for n in left))
+        out.append(sum((left[n] % 2**BITS in (0, 2**BITS - 1)) << n for n in left))
     return out
 
 

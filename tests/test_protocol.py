@@ -58,9 +58,9 @@ def placed(net, cores=1, **sizes):
     return place(net, dataclasses.replace(TOY, cores=cores, **sizes))
 
 
-def look(inputs, edges, cores=1, size=1, depth=1, spikes=False, every=True, bug="", queue=0):
+def look(inputs, edges, cores=1, size=1, depth=1, spikes=False, every=True, bug="", queue=0, ahead=True):
     """What a search finds. Populations of ``cores`` neurons are cut over them, smaller ones shared out."""
-    return search(Chip(placed(network(inputs, edges, size), cores, queue=queue), depth, spikes, bug), every)
+    return search(Chip(placed(network(inputs, edges, size), cores, queue=queue, ahead=ahead), depth, spikes, bug), every)
 
 
 def troubles(inputs, populations, part=1, **options):
@@ -95,7 +95,8 @@ def test_the_graphs_are_those_that_a_network_accepts():
     (1, 1, 1, True), (1, 1, 2, True), (2, 1, 1, False), (2, 2, 1, False),
 ])
 def test_one_population_and_its_input(cores, size, depth, spikes):
-    assert not troubles(1, 1, 1 if size < 2 else 6, cores=cores, size=size, depth=depth, spikes=spikes)
+    for ahead in (False, True):
+        assert not troubles(1, 1, 1 if size < 2 else 6, cores=cores, size=size, depth=depth, spikes=spikes, ahead=ahead)
     assert not troubles(1, 1, cores=cores, size=size, depth=depth, spikes=True, every=False)
 
 
@@ -155,8 +156,17 @@ def test_moves_that_commute_need_no_search(shape, bug):
     ("wrong order", LATE, "nothing can happen"),
 ])
 def test_a_mistake_is_found(bug, graph, says):
-    found = look(*graph, bug=bug)
+    found = look(*graph, bug=bug, ahead=False)
     assert found.trouble and says in found.trouble, found
+
+
+def test_a_source_is_ahead_of_those_who_have_no_other(monkeypatch):
+    """Of two, the tokens would be taken for those of one step."""
+    for graph, credits in ((CHAIN, (-1, -1, 0)), ((1, [(0, 0, 0), (0, 1, 0)]), (-1, 0, 0)), ((2, [(0, 0, 0), (1, 0, 0)]), (0, 0, 0))):
+        assert Chip(placed(network(*graph), ahead=True), 1).start.credits == credits
+        assert not look(*graph, spikes=True).trouble
+    monkeypatch.setattr(placing.Placement, "ahead", lambda self, link: self.fabric.ahead and not link.late)
+    assert look(2, [(0, 0, 0), (1, 0, 0)], spikes=True).trouble
 
 
 def without_lines(net, order):

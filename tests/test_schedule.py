@@ -1,5 +1,6 @@
 """When populations take their steps and send them, against a few lines of Python."""
 
+import dataclasses
 import random
 
 import pytest
@@ -10,7 +11,8 @@ from aerloom.models.fabric import Space
 from aerloom.sim.engine import open_engine
 from tests.wrap import TOY, Plain, many, rows, talk
 
-SLOTS = TOY.populations
+FABRIC = dataclasses.replace(TOY, ahead=True)
+SLOTS = FABRIC.populations
 
 
 class Model:
@@ -18,15 +20,15 @@ class Model:
 
     def __init__(self, rows):
         self.rows = rows
-        self.tokens, self.credits = [r["tokens_first"] for r in rows], [r["credits_first"] for r in rows]
+        self.tokens, self.credits = ([less(r[name]) for r in rows] for name in ("tokens_first", "credits_first"))
         self.idle, self.ready, self.steps = [True] * SLOTS, [False] * SLOTS, [0] * SLOTS
         self.sweeping, self.sending = set(), set()
 
     def legal(self, r):
         """Events that can happen now."""
         return {
-            "token": [n for n in range(SLOTS) for _ in range(r.randint(0, self.tokens[n]))],
-            "credit": [n for n in range(SLOTS) for _ in range(r.randint(0, self.credits[n]))],
+            "token": [n for n in range(SLOTS) for _ in range(r.randint(0, max(0, self.tokens[n] + r.randint(0, 1))))],
+            "credit": [n for n in range(SLOTS) for _ in range(r.randint(0, max(0, self.credits[n] + r.randint(0, 1))))],
             "swept": [n for n in self.sweeping if r.random() < 0.5],
             "sent": [n for n in self.sending if r.random() < 0.5],
         }
@@ -44,26 +46,33 @@ class Model:
             self.sending.remove(n)
         out = {"sweeps": [], "grants": [], "messages": []}
         for n, row in enumerate(self.rows):
-            if self.ready[n] and not self.credits[n]:
+            if self.ready[n] and self.credits[n] <= 0:
                 out["messages"].append({"slot": n} | {name: row[name] for name in ("key", "row", "relay")})
-                self.ready[n], self.credits[n] = False, row["credits"]
+                self.ready[n], self.credits[n] = False, self.credits[n] + row["credits"]
                 self.sending.add(n)
-            if self.idle[n] and not self.tokens[n]:
+            if self.idle[n] and self.tokens[n] <= 0:
                 fresh = self.steps[n] % row["steps"] == 0 if row["steps"] else self.steps[n] == 0
                 copied = {name: row[name] for name in SWEPT}
                 out["sweeps"].append(copied | {"slot": n, "fresh": int(fresh)})
                 out["grants"].append({name: row[name] for name in ("sources", "source_count")})
-                self.idle[n], self.tokens[n] = False, row["tokens"]
+                self.idle[n], self.tokens[n] = False, self.tokens[n] + row["tokens"]
                 self.steps[n] += 1
                 self.sweeping.add(n)
         return out
 
 
+def less(count):
+    """What a Ledger makes of it: all bits set are one in advance."""
+    return -1 if count == (1 << FABRIC.token_bits) - 1 else count
+
+
 def random_rows(r, steps):
     table = []
     for n in range(SLOTS):
-        row = {name: r.getrandbits(f.width) for name, f in TOY.population_record.fields.items()}
+        row = {name: r.getrandbits(f.width) for name, f in FABRIC.population_record.fields.items()}
         row |= {name: r.randint(0, 3) for name in ("tokens", "tokens_first", "credits", "credits_first")}
+        if r.random() < 0.3:
+            row |= {"tokens": 1, "credits": 1, "credits_first": (1 << FABRIC.token_bits) - 1}
         table.append(row | {"steps": steps[n], "sources": n})  # tells whose grant it is
     return table
 
@@ -80,12 +89,12 @@ def in_order(out):
 @pytest.mark.parametrize("steps", [(0, 1, 2), (3, 5, 0)])
 def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall):
     r = random.Random(1)
-    with open_engine(Plain(Schedule(TOY), eager=["messages"]), engine, stall=stall) as simulation:
+    with open_engine(Plain(Schedule(FABRIC), eager=["messages"]), engine, stall=stall) as simulation:
         talk(simulation, {}, {}, drain=70)  # a table of zeros: every population takes a step
         for _ in range(many(engine, 10)):
             table = random_rows(r, steps)
             model = Model(table)
-            talk(simulation, {"write": rows(Space.POPULATIONS, TOY.population_record, table)}, {})
+            talk(simulation, {"write": rows(Space.POPULATIONS, FABRIC.population_record, table)}, {})
             talk(simulation, {"restart": [1]}, {})  # the first tokens come at once
             for _ in range(50):
                 events = model.legal(r)
@@ -94,8 +103,8 @@ def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall)
 
 def test_populations_take_steps_while_nothing_can_be_sent():
     waits = {"tokens": 1, "tokens_first": 1, "credits": 1, "credits_first": 0}
-    with open_engine(Plain(Schedule(TOY), deaf=["messages"]), "amaranth", stall=0.3) as simulation:
-        talk(simulation, {"write": rows(Space.POPULATIONS, TOY.population_record, [waits] * SLOTS)}, {})
+    with open_engine(Plain(Schedule(FABRIC), deaf=["messages"]), "amaranth", stall=0.3) as simulation:
+        talk(simulation, {"write": rows(Space.POPULATIONS, FABRIC.population_record, [waits] * SLOTS)}, {})
         talk(simulation, {"restart": [1]}, {})
         for slot in range(SLOTS):
             out = talk(simulation, {"token": [slot]}, {"sweeps": 1, "grants": 1})

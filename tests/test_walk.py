@@ -4,6 +4,9 @@ import dataclasses
 import random
 
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from aerloom.hdl.locate import visit as visit_layout
 from aerloom.hdl.walk import Walk
@@ -13,16 +16,49 @@ from aerloom.sim.engine import open_engine
 from tests.wrap import TOY, Plain, many, talk
 
 FABRICS = pytest.mark.parametrize("fabric", [
-    TOY, dataclasses.replace(TOY, update_lanes=4), dataclasses.replace(TOY, places=0)], ids=["2of4", "4of4", "no places"])
+    TOY, dataclasses.replace(TOY, update_lanes=4), dataclasses.replace(TOY, places=0, update_lanes=1),
+    dataclasses.replace(TOY, ahead=True)], ids=["2of4", "4of4", "no places", "ahead"])
 
 
-def walk(fabric):
-    return Plain(Walk(fabric), events=["taken", "stray", "operations"])
+class Together(wiring.Component):
+    """What a Walk says of the lanes and of updates in the same clock, and when: an item for each clock in which it does."""
+
+    def __init__(self, fabric, pace=1):
+        self.dut = Walk(fabric, pace)
+        members = dict(self.dut.signature.members)
+        parts = {name: members.pop(name).signature.members["payload"].shape for name in ("o", "updates")}
+        both = data.StructLayout({"operation": parts["o"], "due": 1, "update": parts["updates"], "clock": 16})
+        super().__init__(members | {"o": Out(stream.Signature(both, always_ready=True))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        for name, member in dut.signature.members.items():
+            if name in ("o", "updates"):
+                continue
+            mine, its = getattr(self, name), getattr(dut, name)
+            if not member.is_port:
+                wiring.connect(m, *((wiring.flipped(mine), its) if member.flow is In else (its, wiring.flipped(mine))))
+            else:
+                m.d.comb += its.eq(mine) if member.flow is In else mine.eq(its)
+        clock = Signal(16)
+        m.d.sync += clock.eq(clock + 1)
+        with m.If(dut.o.valid):
+            m.d.comb += self.o.payload.operation.eq(dut.o.payload)
+        m.d.comb += [
+            self.o.valid.eq(dut.o.valid | dut.updates.valid), self.o.payload.due.eq(dut.updates.valid),
+            self.o.payload.update.eq(dut.updates.payload), self.o.payload.clock.eq(clock),
+        ]
+        return m
+
+
+def walk(fabric, pace=1):
+    return Plain(Together(fabric, pace), events=["taken", "stray", "operations"])
 
 
 def cleared(simulation, fabric):
     """The operations that follow a reset."""
-    return talk(simulation, {"restart": [1]}, {"o": fabric.rows}, drain=5)["o"]
+    return talk(simulation, {"restart": [1]}, {"o": fabric.sum_rows}, drain=5)["o"]
 
 
 def random_visit(r, fabric, kind=None, dense=False, **fields):
@@ -39,7 +75,7 @@ def random_visit(r, fabric, kind=None, dense=False, **fields):
         "known": int(r.random() < 0.9),
         "hits": int(r.random() < 0.9),
         "first": r.randrange(2),
-    } | fields
+    } | ({"ahead": r.randrange(2)} if fabric.ahead else {}) | fields
     visit["hits"] &= visit["known"]
     return visit | {f"one_{name}": int(visit[f"{name}s"] == 1) for name in ("row", "column", "line")}
 
@@ -80,7 +116,7 @@ def random_sweep(r, fabric):
         "gap_line": r.getrandbits(fabric.place_bits) if fabric.places else 1,
         "slot": r.randrange(fabric.populations),
         "fresh": r.randrange(2),
-    }
+    } | ({"ahead": r.randrange(2)} if fabric.ahead else {})
 
 
 def asked(visits=(), sweeps=(), *, of):
@@ -90,7 +126,7 @@ def asked(visits=(), sweeps=(), *, of):
 
 
 def updates(sweep, fabric):
-    """Operations of a sweep: (row, update), and (row,) where it is cleared."""
+    """The updates of a sweep."""
     out, lanes = [], fabric.update_lanes
     rows = 1 << fabric.population_record.fields["parameters"].width
     place = 0
@@ -101,57 +137,77 @@ def updates(sweep, fabric):
         elif group:
             place += sweep["gap"] if position % sweep["columns"] else sweep["gap_line"]
         own = channel if sweep["repeat"] else group
-        state = sweep["row"] * fabric.groups + group
         left = sweep["neurons"] - group * lanes
-        last = left <= lanes
-        update = {
-            "state": state,
+        out.append({
+            "state": sweep["row"] * fabric.groups + group,
             "place": place % (1 << fabric.place_bits),
             "parameter": (sweep["parameters"] + (own if sweep["each"] else 0)) % rows,
             "mask": (1 << min(left, lanes)) - 1,
             "slot": sweep["slot"],
             "fresh": sweep["fresh"],
-            "last": int(last),
-        }
-        out.append((state // fabric.groups, update))
-        if last or (state + 1) % fabric.groups == 0:
-            out.append((state // fabric.groups,))
+            "last": int(left <= lanes),
+        })
     return out
 
 
-def seen(operation):
-    """What an operation means, in the terms of `adds` and `updates`."""
-    row = operation["row"]
-    if operation["sweep"]:
-        return (row, operation["update"]), operation["add"] + operation["clear"]
-    if operation["clear"]:
-        return (row,), operation["add"]
-    return (row, operation["weights"]), 1 - operation["add"]
+def swept(sweep, odd, fabric, pace=1):
+    """What a sweep does to sums, of odd steps or of even ones: kind and row."""
+    of_row = fabric.groups if pace > 1 else 1
+    out = []
+    for first in range(0, len(updates(sweep, fabric)), fabric.groups):
+        row = (sweep["row"] + first // fabric.groups) * (1 + fabric.ahead) + odd
+        reads = min(of_row, len(updates(sweep, fabric)) - first)
+        out += [("sweep", row)] * reads + [("clear", row)]
+    return out
+
+
+def done(items):
+    """Kind and row, or words, of every access to sums, in order; and the updates."""
+    kinds = [(next(kind for kind in ("add", "clear", "sweep") if o[kind]), o) for item in items
+             if (o := item["operation"])["add"] + o["clear"] + o["sweep"]]
+    accesses = [(kind, o["row"], o["weights"]) if kind == "add" else (kind, o["row"]) for kind, o in kinds]
+    return accesses, [item["update"] for item in items if item["due"]]
 
 
 @FABRICS
 def test_a_reset_clears_every_row(engine, fabric):
     with open_engine(walk(fabric), engine, stall=0.3) as simulation:
         for _ in range(2):
-            operations = cleared(simulation, fabric)[-fabric.rows :]
-            assert [o["row"] for o in operations] == list(range(fabric.rows))
-            assert {(o["clear"], o["add"], o["sweep"]) for o in operations} == {(1, 0, 0)}
+            accesses, due = done(cleared(simulation, fabric)[-fabric.sum_rows :])
+            assert accesses == [("clear", row) for row in range(fabric.sum_rows)] and not due
+
+
+def in_steps(visits, sweeps, fabric):
+    """For each visit, and each sweep, whether the step of its sums is odd."""
+    coming, going, odd, turns = {}, {}, [], []
+    for v in visits:
+        odd.append(coming.get(v["slot"], 0))
+        if fabric.ahead and v["kind"] == Kind.STEP and v["ahead"]:
+            coming[v["slot"]] = 1 - odd[-1]
+    for s in sweeps:
+        turns.append(going.get(s["slot"], 0))
+        if fabric.ahead and s["ahead"]:
+            going[s["slot"]] = 1 - turns[-1]
+    return odd, turns
 
 
 @FABRICS
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_spikes_and_sweeps_become_operations(engine, fabric, stall):
+@pytest.mark.parametrize("pace", [1, 7])
+def test_spikes_and_sweeps_become_operations(engine, fabric, stall, pace):
     r = random.Random(1)
-    with open_engine(walk(fabric), engine, stall=stall) as simulation:
-        cleared(simulation, fabric)
+    with open_engine(walk(fabric, pace), engine, stall=stall) as simulation:
         for _ in range(many(engine, 60)):
+            cleared(simulation, fabric)
             fresh = r.getrandbits(fabric.populations)
             visits = [random_visit(r, fabric) for _ in range(40)]
             sweeps = [random_sweep(r, fabric) for _ in range(8)]
+            odd, turns = in_steps(visits, sweeps, fabric)
             spikes = [v for v in visits if v["kind"] == Kind.SPIKE]
             windows = [adds(v, fresh, fabric) for v in visits]
-            added = [[row for window in some for row in window] for some in windows if some]
-            swept = [updates(s, fabric) for s in sweeps]
+            scale = 1 + fabric.ahead
+            added = [("add", row * scale + o, words) for some, o in zip(windows, odd, strict=True)
+                     for window in some for row, words in window]
             expect = {
                 "taken": [1 for v in spikes if v["first"] and v["known"]],
                 "stray": [1 for v in spikes if v["first"] and not v["known"]],
@@ -160,17 +216,65 @@ def test_spikes_and_sweeps_become_operations(engine, fabric, stall):
                 "operations": [v["fanout"] for v, some in zip(visits, windows, strict=True) for _ in some],
             }
             talk(simulation, {"fresh": [fresh]}, {}, drain=3)
-            total = sum(map(len, added + swept))
-            counts = {name: len(items) for name, items in expect.items()} | {"o": total}
-            out = talk(simulation, asked(visits, sweeps, of=fabric), counts, drain=20)
-            operations = out.pop("o")
+            out = talk(simulation, asked(visits, sweeps, of=fabric), {name: len(items) for name, items in expect.items()},
+                       drain=100)
+            items = out.pop("o")
             assert out == expect
-            assert len(operations) == total
-            while operations:  # nothing interrupts a spike or a sweep
-                block = (swept if operations[0]["sweep"] else added).pop(0)
-                assert [seen(o) for o in operations[: len(block)]] == [(x, 0) for x in block]
-                del operations[: len(block)]
-            assert not swept and not added
+            accesses, due = done(items)
+            assert [a for a in accesses if a[0] == "add"] == added  # nothing changes the order of spikes, or of sweeps
+            assert [a for a in accesses if a[0] != "add"] == [
+                access for s, turn in zip(sweeps, turns, strict=True) for access in swept(s, turn, fabric, pace)]
+            assert due == [update for s in sweeps for update in updates(s, fabric)]
+            adders = [v["slot"] for v, some in zip(visits, windows, strict=True) for window in some for _ in window]
+            hazards(items, fabric, adders, [s["slot"] for s in sweeps for _ in swept(s, 0, fabric, pace)])
+
+
+def hazards(items, fabric, adders, sweepers):
+    """A sweep begins third behind what changed its row, and its updates follow; a row is cleared before the population,
+    which has it alone, adds to it."""
+    changed, swept_row, closed, begins = {}, None, None, True
+    adders, sweepers = iter(adders), iter(sweepers)
+    for item in items:
+        o, clock = item["operation"], item["clock"]
+        where = o["row"], next(adders if o["add"] else sweepers) if o["add"] + o["sweep"] + o["clear"] else None
+        if o["sweep"]:
+            assert not begins or clock - changed.get(where, -9) > 2
+            swept_row, closed = o["row"], where
+        elif o["clear"]:
+            closed = None
+        elif o["add"]:
+            assert where != closed
+        if o["add"] or o["clear"]:
+            changed[where] = clock
+        if item["due"]:
+            assert swept_row // (1 + fabric.ahead) == item["update"]["state"] // fabric.groups
+            begins = item["update"]["last"]
+
+
+@FABRICS
+@pytest.mark.parametrize("pace", [1, 7])
+def test_spikes_go_on_beside_a_sweep_but_not_into_it(engine, fabric, pace):
+    """Those for others lose two clocks of a row; those for the same sums come behind all of it."""
+    r = random.Random(7)
+    for own in (False, True):
+        sweep = random_sweep(r, fabric) | {"row": 0, "neurons": fabric.neurons, "slot": 0}
+        sweep |= {"ahead": 0} if fabric.ahead else {}
+        visits = [random_visit(r, fabric, Kind.SPIKE, dense=True, rows=1, late=0, known=1, hits=1, slot=int(not own))
+                  for _ in range(300)]
+        with open_engine(walk(fabric, pace), engine) as simulation:
+            cleared(simulation, fabric)
+            items = talk(simulation, asked(visits, [sweep], of=fabric), {"o": 1}, drain=400)["o"]
+        before, within, of_sums = 0, 0, swept(sweep, 0, fabric, pace)
+        left = len(of_sums)
+        for item in items:
+            o = item["operation"]
+            left -= o["sweep"] + o["clear"]
+            before += o["add"] and left == len(of_sums)
+            within += o["add"] and 0 < left < len(of_sums)
+        free = Walk.clocks(fabric, pace, sweep["neurons"]) - len(of_sums)
+        # behind the last row it is all the same whose spikes they are
+        assert within == (0 if own else free - (max(fabric.groups, 2) - 2) * (pace == 1))
+        assert before <= 1
 
 
 @FABRICS
@@ -183,37 +287,22 @@ def test_there_is_no_gap_between_spikes(engine, fabric, dense):
         before = simulation.cycles
         talk(simulation, asked(visits, of=fabric), {})
         assert simulation.cycles - before == sum(cycles(v, fabric) for v in visits)
-        sweeps = [random_sweep(r, fabric) for _ in range(20)]
-        clocks = [len(updates(s, fabric)) for s in sweeps]
-        assert clocks == [Walk.clocks(fabric, 1, s["neurons"]) for s in sweeps]
+
+
+@FABRICS
+@pytest.mark.parametrize("pace", [1, 7])
+def test_how_long_a_sweep_takes(engine, fabric, pace):
+    r = random.Random(6)
+    sweeps = [random_sweep(r, fabric) for _ in range(20)]
+    expect = [access for s, turn in zip(sweeps, in_steps([], sweeps, fabric)[1], strict=True)
+              for access in swept(s, turn, fabric, pace)]
+    with open_engine(walk(fabric, pace), engine) as simulation:
+        cleared(simulation, fabric)
         before = simulation.cycles
-        talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": sum(clocks)})
+        clocks = [Walk.clocks(fabric, pace, s["neurons"]) for s in sweeps]
+        items = talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": len(expect) if pace > 1 else sum(clocks)})["o"]
         assert simulation.cycles - before == sum(clocks) + (1 + Walk.pause) * len(sweeps)
-
-
-@FABRICS
-def test_a_sweep_goes_before_the_next_spike(engine, fabric):
-    r = random.Random(5)
-    visits, sweeps = [random_visit(r, fabric) for _ in range(50)], [random_sweep(r, fabric) for _ in range(5)]
-    with open_engine(walk(fabric), engine) as simulation:
-        cleared(simulation, fabric)
-        total = sum(len(w) for v in visits for w in adds(v, 0, fabric)) + sum(len(updates(s, fabric)) for s in sweeps)
-        operations = talk(simulation, asked(visits, sweeps, of=fabric), {"o": total})["o"]
-    assert [o["add"] for o in operations] == sorted(o["add"] for o in operations)
-
-
-@FABRICS
-def test_a_slow_sweep(engine, fabric):
-    """Each update stays for so many clocks; a row is cleared at the end of its last."""
-    r, pace = random.Random(6), 7
-    sweeps = [random_sweep(r, fabric) for _ in range(10)]
-    expect = [operation for s in sweeps for operation in updates(s, fabric)]
-    with open_engine(Plain(Walk(fabric, pace)), engine) as simulation:
-        cleared(simulation, fabric)
-        before = simulation.cycles
-        out = talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": len(expect)})["o"]
-        assert simulation.cycles - before == sum(Walk.clocks(fabric, pace, s["neurons"]) + 1 + Walk.pause for s in sweeps)
-    assert [seen(o) for o in out] == [(operation, 0) for operation in expect]
+        assert done(items) == (expect, [update for s in sweeps for update in updates(s, fabric)])
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])

@@ -7,7 +7,7 @@ Assertions about inner signals are the invariants that an induction needs; they 
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Mux, Signal, Value
+from amaranth.hdl import Cat, Mux, Signal, Value, signed
 
 from aerloom.hdl.gate import Entrance
 from aerloom.hdl.ledger import Ledger
@@ -206,7 +206,7 @@ def flow(block=Router, route=Route) -> Harness:
 
 
 def ledger(block=Ledger, slots: int = 2, bits: int = 3) -> Harness:
-    """A slot is free when what it owes is paid, as long as it owes no more than the counter holds, paid early or not."""
+    """A slot is free when what it owes is paid, or one more, as long as it owes less than the counter holds."""
     h = Harness(block(slots, bits))
     for slot in range(slots):
         paid = h.dut.paid.valid & (h.dut.paid.payload == slot)
@@ -217,10 +217,19 @@ def ledger(block=Ledger, slots: int = 2, bits: int = 3) -> Harness:
         h.m.d.sync += due.eq(due + Mux(owed, o.amount, 0) - paid)
         h.assume(~owed | (first == ~begun))
         h.assume(begun | (due == 0) | (due >= 0xF9))
-        h.assume(~begun | (due < 1 << bits))
-        h.check(~begun | (h.dut.free[slot] == (due == 0)))
+        h.assume(~begun | (due < (1 << bits) - 1) | (due == 0xFF))
+        h.check(~begun | (h.dut.free[slot] == ((due == 0) | (due == 0xFF))))
         h.check(h.inner[f"left_{slot}"] == (due + ~begun)[:bits])
     return h
+
+
+def balance(h, more, first, paid):
+    """What a slot waits for, where it waits for ``more`` than for its ``first`` step; -1 where one is paid in advance, and
+    nobody pays two."""
+    due = Signal(signed(9), name=f"{more.name}_due")
+    h.m.d.comb += due.eq(more.as_signed() + Mux(first.all(), -1, first))
+    h.assume(~paid | (due >= 0))
+    return due
 
 
 def entrance(block=Entrance) -> Harness:
@@ -244,15 +253,15 @@ def entrance(block=Entrance) -> Harness:
         step = o.valid & o.ready & (packet.kind == Kind.STEP) & (packet.key == n)
         more = Signal(8, name=f"more_{n}")
         h.m.d.sync += more.eq(more + Mux(step, row.credits, 0) - paid)
-        due = (more + row.credits_first)[:8]
-        h.assume(~paid | (due != 0))  # nobody pays what is not owed
-        h.check(~(o.valid & passes & (packet.key == n)) | (row.known & (due == 0)))
+        due = balance(h, more, row.credits_first, paid)
+        h.assume(~row.credits.all())
+        h.check(~(o.valid & passes & (packet.key == n)) | (row.known & (due <= 0)))
         begun = (state >= passing) | (key > n)
         pending = ((state == fetch_step) | (state == owe)) & (key == n)
         left = inner[f"credits.left_{n}"]
         owes = Mux(begun, left + Mux(pending, row.credits, 0), left - 1 + row.credits_first)
         h.check(owes[: len(left)] == due[: len(left)])
-        h.check(due < 1 << TOY.token_bits)
+        h.check(due < (1 << TOY.token_bits) - 1)
         h.check(~begun | (inner["known"][n] == row.known))
     h.check(~(o.valid & passes) | (packet.key < TOY.inputs))
     h.check((state < passing) | (key <= TOY.inputs))

@@ -11,7 +11,7 @@ from aerloom.hdl.schedule import Schedule
 from aerloom.hdl.table import Loader
 from aerloom.models.fabric import Kind, Space
 
-from .blocks import TOY
+from .blocks import TOY, balance
 from .tools import Harness, Rows, using
 
 __all__ = ["creditor", "emit", "loader", "locate", "lookup", "schedule"]
@@ -153,13 +153,13 @@ def schedule(block=Schedule) -> Harness:
             ("credits", dut.credit, sends, sent_next, row.credits, row.credits_first),
         ):
             pays = paid.valid & (paid.payload == n)
-            more = Signal(8)
+            more = Signal(8, name=f"{name}_{n}_more")
             m.d.sync += more.eq(more + Mux(taken, what, 0) - pays)
-            due = (more + at_first)[:8]
-            h.assume(~pays | (due != 0))
-            h.check(~taken | (due == 0))
-            h.check(due < 1 << TOY.token_bits)
-            h.check(~(next_ & chosen) | (due == 0))
+            due = balance(h, more, at_first, pays)
+            h.assume(~what.all())
+            h.check(~taken | (due <= 0))
+            h.check(due < (1 << TOY.token_bits) - 1)
+            h.check(~(next_ & chosen) | (due <= 0))
             # the ledger hears of it a clock late
             begins = h.past((state == first) & chosen)
             owes = h.past(Mux(taken, what, 0)) + Mux(begins, at_first - 1, 0)
