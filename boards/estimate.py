@@ -95,11 +95,11 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
     for name, record, words in (("keys", f.key_record, f.keys), ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, CHUNK * record.chunks, words)
-    yield Memory("projections", cores, indexing(f).size, f.projections, wide=bool(f.places))
+    yield Memory("projections", cores, indexing(f).size, f.projections, wide=True)
     yield Memory("projections", cores, f.projection_record.width - CHUNK * rest(f), f.projections, wide=True)
     yield Memory("populations", cores, f.population_record.width, f.populations, wide=True)
-    yield Memory("steps", cores, CHUNK, f.populations)
-    yield Memory("counters", cores, COUNTER_BITS, len(CORE_COUNTERS))
+    yield Memory("steps", cores, CHUNK, f.populations, wide=True)
+    yield Memory("counters", cores, COUNTER_BITS, len(CORE_COUNTERS), wide=True)
     for space, record, words in f.axes:  # a line or a column has no fanout
         unused = 0 if space is Space.CHANNELS else record.fields["fanout"].width
         yield Memory(space.name.lower(), cores, record.width - unused, words, wide=True)

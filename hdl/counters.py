@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 
 from ..models.fabric import CHUNK, COUNTER_BITS, Space
 from .shapes import ANSWERS, READS, within
+from .staged import Staged
 
 __all__ = ["Counters"]
 
@@ -18,7 +19,7 @@ class Counters(wiring.Component):
     ::
 
         events ─► (+) ─► waiting ─► amount ─► (+) ─┬─► memory
-                                   memory ───► ┘ ◄─┘
+                                    memory ──► ┘ ◄─┘
 
     Parameters
     ----------
@@ -36,13 +37,13 @@ class Counters(wiring.Component):
 
     def __init__(self, widths: list[int]):
         self.widths = widths
-        self.select = max(1, ceil_log2(len(widths)))
+        self.select = max(2, ceil_log2(len(widths)))  # a round takes longer than a counter's way from and to the memory
         events = {f"event{n}": In(width) for n, width in enumerate(widths)}
         super().__init__(events | {"read": In(READS), "data": Out(ANSWERS)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=COUNTER_BITS, depth=1 << self.select, init=[])
+        m.submodules.memory = memory = Memory(shape=COUNTER_BITS, depth=1 << self.select, init=[], attrs={"wide": 1})
         fetch, store = memory.read_port(), memory.write_port()
 
         turn, first = Signal(self.select), Signal(init=1)  # whose turn it is; in the first round all are cleared
@@ -50,8 +51,7 @@ class Counters(wiring.Component):
         with m.If(turn.all()):
             m.d.sync += first.eq(0)
         m.d.comb += fetch.addr.eq(turn)
-        amount, clears = Signal(max(self.widths) + self.select), Signal()
-        total, at = Signal(COUNTER_BITS), Signal(self.select)
+        amount, total = Signal(max(self.widths) + self.select), Signal(COUNTER_BITS)
         with m.Switch(turn):
             for n, width in enumerate(self.widths):
                 event, waiting = getattr(self, f"event{n}"), Signal(width + self.select, name=f"waiting_{n}")
@@ -62,21 +62,21 @@ class Counters(wiring.Component):
                     m.d.sync += amount.eq(waiting)
             with m.Default():
                 m.d.sync += amount.eq(0)
-        m.d.sync += [clears.eq(first), at.eq(turn)]
-        m.d.sync += [total.eq(Mux(clears, 0, fetch.data + amount)), store.addr.eq(at), store.en.eq(1)]
-        m.d.comb += store.data.eq(total)
+        count = Signal(COUNTER_BITS, reset_less=True)  # a plain register, so that it can be that of a block of RAM
+        m.d.sync += count.eq(fetch.data)
+        at, clears = Staged(m, "at", 0, turn), Staged(m, "clears", 0, first)
+        adds = Staged(m, "amount", 1, amount)
+        m.d.sync += total.eq(Mux(clears[2], 0, count + adds[2]))
+        m.d.comb += [store.addr.eq(at[3]), store.data.eq(total), store.en.eq(1)]
 
         # answers, when it is the turn of what is asked for
-        asked, wants, known, chunk = self.read.payload, Signal(), Signal(), Signal()
-        counter = asked.address[: self.select]
-        m.d.comb += self.read.ready.eq(counter == turn)
-        m.d.sync += [
-            wants.eq(self.read.valid & self.read.ready),
-            known.eq(within(asked, Space.COUNTERS, len(self.widths))),
-            chunk.eq(asked.chunk[0]),
-        ]
+        asked = self.read.payload
+        wants = Staged(m, "wants", 0, self.read.valid & self.read.ready, resets=True)
+        known = Staged(m, "known", 0, within(asked, Space.COUNTERS, len(self.widths)))
+        chunk = Staged(m, "chunk", 0, asked.chunk[0])
         m.d.comb += [
-            self.data.valid.eq(wants),
-            self.data.payload.eq(Mux(known, fetch.data.word_select(chunk, CHUNK), 0)),
+            self.read.ready.eq(asked.address[: self.select] == turn),
+            self.data.valid.eq(wants[2]),
+            self.data.payload.eq(Mux(known[2], count.word_select(chunk[2], CHUNK), 0)),
         ]
         return m

@@ -81,9 +81,9 @@ class Emit(wiring.Component):
 
         # keep: groups with spikes, one after the other from the start of the population's region
         update = self.i.payload.update
-        kept = Signal(range(depth + 1))  # groups of this sweep with spikes
         keeps = self.i.valid & self.i.payload.spikes.as_value().any()
-        begins, at, behind = Signal(init=1), Signal(range(depth)), Signal(range(depth))  # a sweep; where it is written
+        begins = Signal(init=1)  # a sweep
+        at, behind = Signal(range(depth + 1)), Signal(range(depth + 1))  # where it is written
         m.d.comb += at.eq(Mux(begins, update.state, behind))
         m.d.comb += [
             write.en.eq(keeps),
@@ -93,18 +93,15 @@ class Emit(wiring.Component):
             self.swept.valid.eq(self.i.valid & update.last),
             self.swept.payload.eq(update.slot),
         ]
-        groups = data.ArrayLayout(kept.shape(), fabric.populations)
-        waiting = Signal(groups)  # groups to send, for each population
+        ends_at = Signal(data.ArrayLayout(at.shape(), fabric.populations))  # behind what each population has to send
         with m.If(self.i.valid):
             m.d.sync += [begins.eq(update.last), behind.eq(at + keeps)]
-            m.d.sync += kept.eq(Mux(update.last, 0, kept + keeps))
             with m.If(update.last):
-                m.d.sync += waiting[update.slot].eq(kept + keeps)
+                m.d.sync += ends_at[update.slot].eq(at + keeps)
 
         # send
         busy, job = Signal(), Signal(message(fabric))
-        left = Signal.like(kept)  # groups still to read
-        address = Signal(range(depth))
+        address, end, left = Signal.like(at), Signal.like(at), Signal()  # groups still to read
         there, ahead = Signal(), Signal()  # the memory's output, the register behind it: the next groups
         following = Signal.like(read.data, reset_less=True)
         word, place = Signal(spikes_layout), Signal(fabric.place_bits)
@@ -118,13 +115,14 @@ class Emit(wiring.Component):
             m.d.sync += [
                 busy.eq(1),
                 job.eq(self.jobs.payload),
-                left.eq(waiting[self.jobs.payload.slot]),
+                end.eq(ends_at[self.jobs.payload.slot]),
                 address.eq(self.jobs.payload.row << exact_log2(fabric.groups)),
             ]
         for n in reversed(range(lanes)):
             with m.If(word[n] != 0):
                 m.d.comb += [lane.eq(n), rest.eq(word), rest[n].eq(word[n] - 1)]
         m.d.comb += [
+            left.eq(address != end),
             read.addr.eq(address),
             take.eq(ahead & (~more | (self.o.ready & ~rest.as_value().any()))),
             pull.eq(there & (take | ~ahead)),
@@ -144,10 +142,10 @@ class Emit(wiring.Component):
         with m.If(pull):
             m.d.sync += [following.eq(read.data), ahead.eq(1)]
         with m.If(read.en):
-            m.d.sync += there.eq(left != 0)
-            with m.If(left != 0):
-                m.d.sync += [left.eq(left - 1), address.eq(address + 1)]
-        m.d.sync += ends.eq(busy & (left == 0) & ~there & ~ahead & ~self.sent.valid)
+            m.d.sync += there.eq(left)
+            with m.If(left):
+                m.d.sync += address.eq(address + 1)
+        m.d.sync += ends.eq(busy & ~left & ~there & ~ahead & ~self.sent.valid)
         with m.If(self.sent.valid):
             m.d.sync += busy.eq(0)
         return m

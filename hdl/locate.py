@@ -30,9 +30,8 @@ def visit(fabric: Fabric) -> data.StructLayout:
     if fabric.places:
         names += ["row_x", "weights_x", "row_y", "weights_y"]
         more |= {"columns": p["rows"].shape, "lines": p["rows"].shape, "one_column": 1, "one_line": 1}
-    return data.StructLayout(
-        {name: arrives[name].shape for name in ("kind", "slot", "first")} | {name: p[name].shape for name in names} | more
-    )
+    head = {"kind": arrives["kind"].shape, "slot": arrives["home"].shape, "first": 1}
+    return data.StructLayout(head | {name: p[name].shape for name in names} | more)
 
 
 class Locate(wiring.Component):
@@ -106,9 +105,9 @@ class Locate(wiring.Component):
         # e: as it comes from its memory; f: the index without its channel; g: its fields
         head = ("kind", "slot", "first")
         came = {name: getattr(i.projection, name) for name in parts.members} | {
-            name: getattr(i, name) for name in (*head, "index", "number")}
+            name: getattr(i, name) for name in ("kind", "home", "first", "index", "number")}
         there, e = stage("e", takes, self.i.valid, came, *came)
-        g = e | {"known": e["index"] < e["sources"]}
+        g = e | {"known": e["index"] < e["sources"], "slot": Mux(e["kind"] == Kind.CREDIT, e["home"], e["slot"])}
         head = (*head, "index", "known")
         if axes:
             head = (*head, "tabled")

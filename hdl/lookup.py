@@ -27,12 +27,12 @@ def rest(fabric: Fabric) -> int:
 
 
 def arrival(fabric: Fabric) -> data.StructLayout:
-    """A SPIKE, STEP or CREDIT that concerns population ``slot``, by projection ``number`` unless it is a CREDIT."""
+    """A SPIKE or STEP that concerns a population by projection ``number``, or a CREDIT for the population ``home``."""
     return data.StructLayout(
         {
             "kind": PACKET.fields["kind"].width,
             "index": PACKET.fields["index"].width,
-            "slot": layout(fabric.key_record)["slot"].shape,
+            "home": layout(fabric.key_record)["slot"].shape,
             "projection": indexing(fabric),
             "number": range(fabric.projections),
             "first": 1,  # of the projections that the packet concerns
@@ -70,7 +70,7 @@ class Lookup(wiring.Component):
         fabric = self.fabric
         m.submodules.keys = keys = Table(Space.KEYS, layout(fabric.key_record), fabric.keys, stored=self.stored)
         m.submodules.projections = projections = Table(
-            Space.PROJECTIONS, indexing(fabric), fabric.projections, stored=self.stored, wide=bool(fabric.places)
+            Space.PROJECTIONS, indexing(fabric), fabric.projections, stored=self.stored, wide=True
         )
         for table in (keys, projections):
             wiring.connect(m, wiring.flipped(self.write), table.write)
@@ -110,7 +110,7 @@ class Lookup(wiring.Component):
             self.o.payload.index.eq(p_packet.index),
             self.o.payload.projection.eq(projections.data),
             self.o.payload.number.eq(p_number),
-            self.o.payload.slot.eq(Mux(p_packet.kind == Kind.CREDIT, p_slot, projections.data.slot)),
+            self.o.payload.home.eq(p_slot),
             self.o.payload.first.eq(p_first),
         ]
         return m

@@ -66,7 +66,9 @@ class Schedule(wiring.Component):
         )
         m.submodules.tokens = tokens = Ledger(slots, fabric.token_bits)
         m.submodules.credits = credits = Ledger(slots, fabric.token_bits)
-        m.submodules.steps = steps = Memory(shape=CHUNK, depth=slots, init=[])  # of this sample, still to take
+        m.submodules.steps = steps = Memory(  # of this sample, still to take
+            shape=CHUNK, depth=slots, init=[], attrs={"wide": 1}
+        )
         steps_read, steps_write = steps.read_port(), steps.write_port()
         wiring.connect(m, wiring.flipped(self.write), populations.write)
 
@@ -77,10 +79,10 @@ class Schedule(wiring.Component):
             m.d.sync += idle.bit_select(self.sent.payload, 1).eq(1)
 
         slot = Signal.like(tokens.paid.payload)
-        row = populations.data
-        if fabric.pipelined:  # a plain register, so that it can be that of a block of RAM
-            row = Signal.like(populations.data, reset_less=True)
-            m.d.sync += row.eq(populations.data)
+        row, rest = populations.data, steps_read.data
+        if fabric.pipelined:  # plain registers, so that they can be those of blocks of RAM
+            row, rest = Signal.like(row, name="row", reset_less=True), Signal(CHUNK, reset_less=True)
+            m.d.sync += [row.eq(populations.data), rest.eq(steps_read.data)]
         m.d.comb += [populations.address.eq(slot), steps_read.addr.eq(slot), steps_write.addr.eq(slot)]
         owes, first = Signal(2), Signal()  # tokens, credits: so many more; so many for the first step
         for n, (ledger, paid, name) in enumerate(((tokens, self.token, "tokens"), (credits, self.credit, "credits"))):
@@ -151,7 +153,7 @@ class Schedule(wiring.Component):
                 m.d.comb += owes[0].eq(1)
                 m.d.sync += self.sweeps.valid.eq(0)
                 m.d.sync += idle.bit_select(slot, 1).eq(0)
-                m.d.sync += left.eq(Mux(self.sweeps.payload.fresh, row.steps, steps_read.data))
+                m.d.sync += left.eq(Mux(self.sweeps.payload.fresh, row.steps, rest))
                 m.next = "GRANT"
             with m.State("GRANT"):
                 m.d.comb += [self.grants.valid.eq(1), steps_write.en.eq(1), steps_write.data.eq(left - left.any())]

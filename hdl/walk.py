@@ -111,7 +111,7 @@ class Walk(wiring.Component):
     taken, stray : Out
         A spike was taken; it named a neuron that does not exist and was dropped.
     operations : Out
-        Weights in the window that is begun in this clock.
+        Weights in the window that was begun a clock ago.
     """
 
     pause = 1  #: clocks after a sweep was taken, in which the sums before it are stored
@@ -201,10 +201,12 @@ class Walk(wiring.Component):
         for loop in loops:
             m.d.comb += [now.eq(Mux(walks, loop.later[of], loop.first[of])) for of, now in loop.now.items()]
         begins, row = Signal(init=1), loops[0].now  # a window begins
+        begun, fanout = Signal(), Signal.like(v.fanout, reset_less=True)  # a clock late, as the counters are far away
+        m.d.sync += [begun.eq(visiting & begins), fanout.eq(v.fanout)]
+        m.d.comb += self.operations.eq(Mux(begun, fanout, 0))
         with m.If(visiting):
             m.d.comb += [self.o.valid.eq(1), o.add.eq(1), o.row.eq(Cat(odd, row["row"]))]
             m.d.comb += o.weights.eq(row["weights"])
-            m.d.comb += self.operations.eq(Mux(begins, v.fanout, 0))
             m.d.sync += [walks.eq(1), begins.eq(row["last"])]
             for loop in loops:
                 m.d.sync += [loop.later[of].eq(now) for of, now in loop.now.items()]
@@ -227,11 +229,10 @@ class Walk(wiring.Component):
         neurons = Signal.like(job.neurons)  # still to update
         state = Signal.like(update.state)
         place, parameter = Signal.like(update.place), Signal.like(update.parameter)
-        begins, last, ends = Signal(), Signal(), Signal()  # the first group of a row; the last of the sweep, of a row
+        last, ends = Signal(), Signal()  # group of the sweep; of a row
         waits, due = Signal(range(max(self.pause, self.pace - 2) + 1)), Signal(init=1)  # then the group is, or is done
-        clears = Signal()
+        reads, clears = Signal(), Signal()
         m.d.comb += [
-            begins.eq((state & fabric.groups - 1) == 0),
             last.eq(neurons <= fabric.update_lanes),
             ends.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
         ]
@@ -257,20 +258,19 @@ class Walk(wiring.Component):
                 update.last.eq(last),
             ]
             m.d.comb += [update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
-        reads = self.updates.valid & (begins | (self.pace > 1))
         with m.If(reads | clears):
             m.d.comb += [works.eq(1), self.o.payload.row.eq(Cat(odd, state >> select)), self.o.payload.sweep.eq(reads),
                          self.o.payload.clear.eq(clears)]
-        if self.pace == 1:
-            m.d.sync += clears.eq(reads)
+        moves = Signal()
+        if self.pace == 1:  # registers, as the walk decides by them what it takes
+            m.d.sync += [reads.eq(Mux(waits != 0, waits == 1, moves & ends & ~last)), clears.eq(reads)]
             with m.If(reads & (neurons <= fabric.lanes)):
                 m.d.sync += read.eq(1)
         else:
-            m.d.comb += clears.eq(sweeping & (waits == 0) & ~due & ends)
-        moves = Signal()
+            m.d.comb += [reads.eq(self.updates.valid), clears.eq(sweeping & (waits == 0) & ~due & ends)]
         with m.If(waits != 0):
             m.d.sync += waits.eq(waits - 1)
-        with m.Elif(sweeping & due & ((begins & ends) | (self.pace > 1))):
+        with m.Elif(sweeping & due & ((reads & ends) | (self.pace > 1))):
             m.d.sync += [due.eq(0), waits.eq(max(self.pace - 2, 0))]
         with m.Elif(sweeping):
             m.d.comb += moves.eq(1)

@@ -75,7 +75,7 @@ def projections(draw):
 
 
 def arrival(index, projection):
-    return {"kind": Kind.SPIKE, "index": index, "slot": 0, "first": 1, "projection": projection, "number": NUMBER}
+    return {"kind": Kind.SPIKE, "index": index, "home": 0, "first": 1, "projection": projection, "number": NUMBER}
 
 
 def load(simulation, way, **fields):

@@ -24,11 +24,12 @@ def random_tables(r):
 
 def arrivals(p, keys, projections):
     """What a packet becomes."""
-    row, common = keys[p["key"]], {"kind": p["kind"], "index": p["index"]}
+    row = keys[p["key"]]
+    common = {"kind": p["kind"], "index": p["index"], "home": row["slot"]}
     if p["kind"] == Kind.CREDIT:
-        return [common | {"slot": row["slot"], "first": 1}] * row["home"]
+        return [common | {"first": 1}] * row["home"]
     mine = projections[row["first"] : row["first"] + row["count"]]
-    return [common | {"slot": q["slot"], "projection": {name: q[name] for name in INDEXING}, "number": row["first"] + n,
+    return [common | {"projection": {name: q[name] for name in INDEXING}, "number": row["first"] + n,
                       "first": int(n == 0)} for n, q in enumerate(mine)]
 
 

@@ -162,11 +162,12 @@ def test_a_mistake_is_found(bug, graph, says):
 
 def test_a_source_is_ahead_of_those_who_have_no_other(monkeypatch):
     """Of two, the tokens would be taken for those of one step."""
-    for graph, credits in ((CHAIN, (-1, -1, 0)), ((1, [(0, 0, 0), (0, 1, 0)]), (-1, 0, 0)), ((2, [(0, 0, 0), (1, 0, 0)]), (0, 0, 0))):
+    fork, join = (1, [(0, 0, 0), (0, 1, 0)]), (2, [(0, 0, 0), (1, 0, 0)])
+    for graph, credits in ((CHAIN, (-1, -1, 0)), (fork, (-1, 0, 0)), (join, (0, 0, 0))):
         assert Chip(placed(network(*graph), ahead=True), 1).start.credits == credits
         assert not look(*graph, spikes=True).trouble
     monkeypatch.setattr(placing.Placement, "ahead", lambda self, link: self.fabric.ahead and not link.late)
-    assert look(2, [(0, 0, 0), (1, 0, 0)], spikes=True).trouble
+    assert look(*join, spikes=True).trouble
 
 
 def without_lines(net, order):

@@ -56,11 +56,11 @@ def lookup(block=Lookup) -> Harness:
     row, p = keys[packet.key[:2]], o.payload
     is_credit = packet.kind == Kind.CREDIT
     h.check(~o.valid | (p.index == packet.index) & (p.kind == packet.kind) & (p.first == (done == 0)))
-    h.check(~(o.valid & is_credit) | (p.slot == row.slot))
+    h.check(~(o.valid & is_credit) | (p.home == row.slot))
     number = (row.first + done)[:2]
     projection = projections[number]
     h.check(~(o.valid & ~is_credit) | (p.number == number))
-    h.check(~(o.valid & ~is_credit) | (Value.cast(p.projection) == Value.cast(projection)) & (p.slot == projection.slot))
+    h.check(~(o.valid & ~is_credit) | (Value.cast(p.projection) == Value.cast(projection)))
     with m.If(o.valid & o.ready):
         m.d.sync += done.eq(done + 1)
         with m.If(is_credit | (done + 1 == row.count)):
