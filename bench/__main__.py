@@ -18,7 +18,7 @@ from typing import Any
 
 from aerloom.models.errors import AerloomError
 
-from . import boards, chips, density, frameworks, moved, router, scale, speed
+from . import boards, chips, density, frameworks, moved, router, scale, speed, whole
 from .common import versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,9 +26,9 @@ BENCHES: dict[str, Callable[..., dict[str, Any] | Iterator[dict[str, Any]]]] = {
     "golden": speed.golden_, "engines": speed.engines, "lanes": chips.lanes, "networks": chips.networks,
     "cores": chips.cores, "scale": scale.scale, "early": scale.early, "model": scale.model, "density": density.density,
     "yardstick": density.yardstick, "frameworks": frameworks.frameworks, "router": router.router, "boards": boards.boards,
-    "latency": boards.latency,
+    "latency": boards.latency, "whole": whole.whole,
 }
-SLOW = ("boards", "latency")  # run by name alone
+SLOW = ("boards", "latency", "whole")  # run by name alone
 
 
 def parser() -> argparse.ArgumentParser:

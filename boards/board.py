@@ -53,7 +53,8 @@ class Family:
     lutram: bool = True
     #: a flip-flop comes with a look-up table, which a neighbour can use only if it makes what the flip-flop keeps
     paired: bool = field(default=False, repr=False)
-    spare_blocks: bool = False  #: blocks of RAM are for wide tables too; its Yosys commands see to that
+    #: kinds of tables that are in blocks of RAM, however few words they have; its Yosys commands see to that
+    spare_blocks: tuple[str, ...] = ()
     large: tuple[int, int] = (0, 0)  #: bits and words of the memories that weights go to; (0, 0): they go to blocks of RAM
     cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: names in nextpnr's report, by resource
 
@@ -63,7 +64,7 @@ class Family:
     @property
     def saving(self) -> Family:
         """The same, for chips that take nearly every block of RAM for weights."""
-        return replace(self, spare_blocks=False, synthesis=tuple(line for line in self.synthesis if "a:wide" not in line))
+        return replace(self, spare_blocks=(), synthesis=tuple(line for line in self.synthesis if "a:wide" not in line))
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ ECP5 = Family(
 
 ECP5_45 = replace(ECP5, refine=partial(refine, die=DIES["45"]))
 #: Of the 208 blocks of an 85F some are free for tables that would be hundreds of LUTs otherwise.
-ECP5_85 = replace(ECP5, refine=partial(refine, die=DIES["85"]), spare_blocks=True,
-                  synthesis=('setattr -set ram_style "block" a:wide', *ECP5.synthesis))
+ECP5_85 = replace(ECP5, refine=partial(refine, die=DIES["85"]), spare_blocks=("wide", "small"),
+                  synthesis=('setattr -set ram_style "block" a:wide a:small', *ECP5.synthesis))
 FAMILIES = {"12": ECP5, "25": ECP5, "45": ECP5_45, "85": ECP5_85}
 
 #: Of the dies. The 12F is a 25F under another name, and free tools use all of it.

@@ -40,7 +40,7 @@ class Memory:
     words: int
     block: bool = False  #: asked for as blocks of RAM, however small
     loaded: bool = False  #: what it holds at first does not matter
-    wide: bool = False  #: with many bits and few words: the same, where the family has blocks to spare
+    kind: str = ""  #: of a table: the same, where the family has blocks to spare for it
 
     def large(self, family: Family) -> int:
         """Large memories that one of them takes, where the family has such."""
@@ -52,7 +52,7 @@ class Memory:
         if self.large(family):
             return 0
         blocks = min(-(-self.bits // bits) * -(-self.words // words) for bits, words in family.shapes)
-        if self.block or (self.wide and family.spare_blocks):
+        if self.block or self.kind in family.spare_blocks:
             return blocks
         if family.lutram:
             small = self.tables * 4 + self.choice < blocks * family.block_cost
@@ -95,14 +95,14 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
     for name, record, words in (("keys", f.key_record, f.keys), ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, CHUNK * record.chunks, words)
-    yield Memory("projections", cores, indexing(f).size, f.projections, wide=True)
-    yield Memory("projections", cores, f.projection_record.width - CHUNK * rest(f), f.projections, wide=True)
-    yield Memory("populations", cores, f.population_record.width, f.populations, wide=True)
-    yield Memory("steps", cores, CHUNK, f.populations, wide=True)
-    yield Memory("counters", cores, COUNTER_BITS, len(CORE_COUNTERS), wide=True)
+    yield Memory("projections", cores, indexing(f).size, f.projections, kind="wide" if f.places else "small")
+    yield Memory("projections", cores, f.projection_record.width - CHUNK * rest(f), f.projections, kind="wide")
+    yield Memory("populations", cores, f.population_record.width, f.populations, kind="wide")
+    yield Memory("steps", cores, CHUNK, f.populations, kind="small")
+    yield Memory("counters", cores, COUNTER_BITS, len(CORE_COUNTERS), kind="small")
     for space, record, words in f.axes:  # a line or a column has no fanout
         unused = 0 if space is Space.CHANNELS else record.fields["fanout"].width
-        yield Memory(space.name.lower(), cores, record.width - unused, words, wide=True)
+        yield Memory(space.name.lower(), cores, record.width - unused, words, kind="wide")
     for router in f.tree():
         yield Memory("routes", router.ports, CHUNK * route_record(router.ports).chunks, f.keys)
     if f.queue:

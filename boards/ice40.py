@@ -17,8 +17,8 @@ SPRAM = ('setattr -set ram_style "block" a:wide', 'setattr -set ram_style "huge"
 def family(name: str, options: str, memories: tuple[str, ...] = ()) -> Family:
     whole = f"synth_ice40 {options} -top top"
     return Family(
-        name, synthesis=(f"{whole} -run begin:map_ram", *memories, f"{whole} -run map_ram:"), spare_blocks=bool(memories),
-        large=(16, 16384) if memories else (0, 0),
+        name, synthesis=(f"{whole} -run begin:map_ram", *memories, f"{whole} -run map_ram:"),
+        spare_blocks=("wide",) * bool(memories), large=(16, 16384) if memories else (0, 0),
         route="nextpnr-ice40", pack="icepack", suffix="bin", constraints="pcf", shapes=SHAPES, block_cost=64, lutram=False,
         paired=True, cells=CELLS,
     )

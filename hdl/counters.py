@@ -43,7 +43,7 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=COUNTER_BITS, depth=1 << self.select, init=[], attrs={"wide": 1})
+        m.submodules.memory = memory = Memory(shape=COUNTER_BITS, depth=1 << self.select, init=[], attrs={"small": 1})
         fetch, store = memory.read_port(), memory.write_port()
 
         turn, first = Signal(self.select), Signal(init=1)  # whose turn it is; in the first round all are cleared

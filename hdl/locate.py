@@ -73,14 +73,14 @@ class Locate(wiring.Component):
         fabric, i = self.fabric, self.i.payload
         tables = []
         for space, record, depth in fabric.axes:
-            table = Table(space, layout(record), depth, stored=self.stored, wide=True)
+            table = Table(space, layout(record), depth, stored=self.stored, kind="wide")
             m.submodules[space.name.lower()] = table
             wiring.connect(m, wiring.flipped(self.write), table.write)
             tables.append(table)
         axes = dict(zip("yxc", tables, strict=bool(tables)))
         record, parts, first = fabric.projection_record, indexing(fabric), rest(fabric)
         m.submodules.projections = projections = Table(
-            Space.PROJECTIONS, record.width - CHUNK * first, fabric.projections, first, self.stored, wide=True
+            Space.PROJECTIONS, record.width - CHUNK * first, fabric.projections, first, self.stored, kind="wide"
         )
         wiring.connect(m, wiring.flipped(self.write), projections.write)
         m.submodules.exit = exit_ = Buffer(visit(fabric))  # so that no stage waits for all that is ready behind

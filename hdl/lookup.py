@@ -70,7 +70,8 @@ class Lookup(wiring.Component):
         fabric = self.fabric
         m.submodules.keys = keys = Table(Space.KEYS, layout(fabric.key_record), fabric.keys, stored=self.stored)
         m.submodules.projections = projections = Table(
-            Space.PROJECTIONS, indexing(fabric), fabric.projections, stored=self.stored, wide=True
+            Space.PROJECTIONS, indexing(fabric), fabric.projections, stored=self.stored,
+            kind="wide" if fabric.places else "small"
         )
         for table in (keys, projections):
             wiring.connect(m, wiring.flipped(self.write), table.write)

@@ -62,12 +62,12 @@ class Schedule(wiring.Component):
         m = Module()
         fabric, slots = self.fabric, self.fabric.populations
         m.submodules.populations = populations = Table(
-            Space.POPULATIONS, layout(fabric.population_record), slots, stored=self.stored, wide=True
+            Space.POPULATIONS, layout(fabric.population_record), slots, stored=self.stored, kind="wide"
         )
         m.submodules.tokens = tokens = Ledger(slots, fabric.token_bits)
         m.submodules.credits = credits = Ledger(slots, fabric.token_bits)
         m.submodules.steps = steps = Memory(  # of this sample, still to take
-            shape=CHUNK, depth=slots, init=[], attrs={"wide": 1}
+            shape=CHUNK, depth=slots, init=[], attrs={"small": 1}
         )
         steps_read, steps_write = steps.read_port(), steps.write_port()
         wiring.connect(m, wiring.flipped(self.write), populations.write)

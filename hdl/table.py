@@ -17,8 +17,8 @@ class Table(wiring.Component):
     """A memory of ``depth`` words of ``shape``: in the words of ``space``, the chunks from ``first`` on. It begins with
     what is ``stored`` there.
 
-    ``wide``: synthesis is told that it has many bits and few words, and a register behind it; a family that has blocks of
-    RAM to spare uses those.
+    ``kind``: synthesis is told that it has few words with a register behind them, and that they are "wide", of many bits,
+    or "small"; a family that has blocks of RAM to spare uses those.
 
     Members
     -------
@@ -31,8 +31,8 @@ class Table(wiring.Component):
     """
 
     def __init__(self, space: Space, shape, depth: int, first: int = 0, stored: Stored = NOTHING, *,
-                 wide: bool = False):
-        self.space, self.depth, self.first, self.stored, self.wide = space, depth, first, stored, wide
+                 kind: str = ""):
+        self.space, self.depth, self.first, self.stored, self.kind = space, depth, first, stored, kind
         self.chunks = -(-Shape.cast(shape).width // CHUNK)
         super().__init__(
             {
@@ -47,7 +47,7 @@ class Table(wiring.Component):
         m = Module()
         bits = CHUNK * self.chunks
         known = self.stored.column(self.space, CHUNK * self.first, bits)
-        attributes = {"wide": 1} if self.wide else {}
+        attributes = {self.kind: 1} if self.kind else {}
         m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known, attrs=attributes)
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
         here = Signal(self.chunks)

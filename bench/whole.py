@@ -1,0 +1,61 @@
+"""The widest chip: how near it comes to what the blocks of RAM of an ECP5-85F could deliver."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+
+import aerloom
+from aerloom import Input, Network, Population, Projection
+from aerloom.boards.build import build
+from aerloom.boards.catalogue import find
+from aerloom.host.compare import differing
+from aerloom.models import golden
+from aerloom.models.fabric import Fabric
+from aerloom.models.quantize import quantize
+
+BOARD = "ulx3s-85f"
+#: Weights in whole blocks of RAM, 32 of 36 bits wide, and nothing else in them
+FABRIC = Fabric("whole", cores=5, lanes=128, update_lanes=4, weight_words=512, rows=1, shallow=True, currents=False,
+                parameter_rows=16, populations=2, projections=2, places=0, keys=16, inputs=1, sum_bits=15, state_bits=18,
+                spike_bits=1, refractory_bits=1)
+PORT = 36  # bits that a block of RAM can give in a clock
+STEPS, RATE = 20, 1.0
+CLOCK = 50e6  # Hz, that timing surely allows: the share does not depend on it
+
+
+def network() -> Network:
+    """As many weights as the chip holds: 512 inputs to a population of 128 neurons on each core."""
+    r = np.random.default_rng(0)
+    names = [f"p{n}" for n in range(FABRIC.cores)]
+    exact = Network(
+        (Input("in", (FABRIC.weight_words,)),), tuple(Population(name, (FABRIC.lanes,), decay_v=0.9) for name in names),
+        tuple(Projection("in", name, r.normal(0, 0.05, (FABRIC.lanes, FABRIC.weight_words))) for name in names))
+    return quantize(exact, FABRIC.weight_bits).network
+
+
+def whole() -> dict[str, Any]:
+    """The widest chip that routes on an ECP5-85F, with its link: of the weights that all blocks of RAM could deliver, the
+    share that its lanes add, on a network that fills it."""
+    board, net = find(BOARD), network()
+    spikes = (np.random.default_rng(1).random((1, STEPS, FABRIC.weight_words)) < RATE).astype(np.uint8)
+    trace = golden.run(net, spikes)
+    with aerloom.connect("sim", FABRIC, quick=True) as device:
+        device.load(net)
+        run = device.run(spikes)
+    cycles = float(run.cycles[0, -1])
+    added = int(spikes.sum()) * FABRIC.lanes * FABRIC.cores / cycles
+    bound = board.resources.bram * PORT / FABRIC.weight_bits
+    with tempfile.TemporaryDirectory() as out:
+        made = build(board, FABRIC, out, clock=CLOCK, told=lambda step: print(f"  {step}", file=sys.stderr))
+    return {
+        "fabric": dataclasses.asdict(FABRIC), "lanes": FABRIC.cores * FABRIC.lanes,
+        "mismatches": differing(run.spikes, trace), "cycles per step": round(cycles / STEPS, 1),
+        "weights per clock": round(added, 1), "bound": bound,
+        "share of the bound": round(added / bound, 3), "used": dataclasses.asdict(made.used),
+        "mhz": round(made.fmax / 1e6, 1) if made.fmax else None, "clock": made.clock,
+        "M synaptic operations per second": round(added * made.clock / 1e6), "path": made.path, "tools": made.tools}
