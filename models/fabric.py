@@ -413,8 +413,8 @@ PRESETS = {
         Fabric("wide", lanes=128, update_lanes=8, weight_words=1024, rows=16, parameter_rows=64, sum_bits=18),
         # ECP5-85F class, for answers in the least time: hidden neurons on one core, the output on the other
         Fabric("swift", cores=2, lanes=128, update_lanes=4, weight_bits=4, weight_words=1024, rows=2, shallow=True,
-               ahead=True, currents=False, parameter_rows=64, populations=4, projections=8, places=0, keys=16, inputs=2, sum_bits=14,
-               spike_bits=1, refractory_bits=4),
+               ahead=True, currents=False, parameter_rows=64, populations=4, projections=8, places=0, keys=16, inputs=2,
+               sum_bits=14, spike_bits=1, refractory_bits=4),
         # as medium, for pruned networks
         Fabric("sparse", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512, runs=4096),
         # convolutions: room for ten thousand neurons, and for the geometry of a few layers
