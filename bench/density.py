@@ -26,7 +26,7 @@ from aerloom.models.quantize import quantize
 from aerloom.sim.cycles import cycles
 
 BOARD = "ulx3s-85f"
-CORE = Fabric("core", lanes=16, update_lanes=1, weight_words=2048, rows=256, parameter_rows=256, populations=4,
+CORE = Fabric("core", lanes=16, update_lanes=1, weight_words=2048, rows=256, ahead=False, parameter_rows=256, populations=4,
               projections=8, places=0, keys=16, currents=False, sum_bits=16, state_bits=16, spike_bits=1, refractory_bits=2)
 TARGET = "150"  # MHz, for place and route
 SEEDS = (1, 2, 3)  # of place and route: the fastest counts, all are told

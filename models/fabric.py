@@ -51,7 +51,7 @@ class Fabric:
     pipelined: bool = True
     shallow: bool = False  #: sums are not in blocks of RAM but in look-up tables; for wide chips of few rows
     #: sums are there twice, so that a source whose listeners have no other one can be a step ahead of them
-    ahead: bool = False
+    ahead: bool = True
     currents: bool = True  #: populations may have synaptic filters; if not, neurons are smaller and have no such state
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core
@@ -413,12 +413,13 @@ PRESETS = {
         Fabric("wide", lanes=128, update_lanes=8, weight_words=1024, rows=16, parameter_rows=64, sum_bits=18),
         # ECP5-85F class, for answers in the least time: hidden neurons on one core, the output on the other
         Fabric("swift", cores=2, lanes=128, update_lanes=4, weight_bits=4, weight_words=1024, rows=2, shallow=True,
-               ahead=True, currents=False, parameter_rows=64, populations=4, projections=8, places=0, keys=16, inputs=2,
-               sum_bits=14, spike_bits=1, refractory_bits=4),
+               currents=False, parameter_rows=64, populations=4, projections=8, places=0, keys=16, inputs=2, sum_bits=14,
+               spike_bits=1, refractory_bits=4),
         # as medium, for pruned networks
         Fabric("sparse", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512, runs=4096),
         # convolutions: room for ten thousand neurons, and for the geometry of a few layers
-        Fabric("planes", lanes=16, update_lanes=4, weight_words=4096, rows=640, parameter_rows=256, places=256),
+        Fabric("planes", lanes=16, update_lanes=4, weight_words=4096, rows=640, ahead=False, parameter_rows=256,
+               places=256),
         # images down, answers up
         Fabric("vision", lanes=16, update_lanes=2, weight_words=8192, rows=64, parameter_rows=512, pixels=1024, classes=16),
         Fabric("quad", cores=4, lanes=16, update_lanes=2, weight_words=4096, rows=32, parameter_rows=256, queue=256),

@@ -1,6 +1,5 @@
 """When populations take their steps and send them, against a few lines of Python."""
 
-import dataclasses
 import random
 
 import pytest
@@ -11,8 +10,7 @@ from aerloom.models.fabric import Space
 from aerloom.sim.engine import open_engine
 from tests.wrap import TOY, Plain, many, rows, talk
 
-FABRIC = dataclasses.replace(TOY, ahead=True)
-SLOTS = FABRIC.populations
+SLOTS = TOY.populations
 
 
 class Model:
@@ -63,16 +61,16 @@ class Model:
 
 def less(count):
     """What a Ledger makes of it: all bits set are one in advance."""
-    return -1 if count == (1 << FABRIC.token_bits) - 1 else count
+    return -1 if count == (1 << TOY.token_bits) - 1 else count
 
 
 def random_rows(r, steps):
     table = []
     for n in range(SLOTS):
-        row = {name: r.getrandbits(f.width) for name, f in FABRIC.population_record.fields.items()}
+        row = {name: r.getrandbits(f.width) for name, f in TOY.population_record.fields.items()}
         row |= {name: r.randint(0, 3) for name in ("tokens", "tokens_first", "credits", "credits_first")}
         if r.random() < 0.3:
-            row |= {"tokens": 1, "credits": 1, "credits_first": (1 << FABRIC.token_bits) - 1}
+            row |= {"tokens": 1, "credits": 1, "credits_first": (1 << TOY.token_bits) - 1}
         table.append(row | {"steps": steps[n], "sources": n})  # tells whose grant it is
     return table
 
@@ -89,12 +87,12 @@ def in_order(out):
 @pytest.mark.parametrize("steps", [(0, 1, 2), (3, 5, 0)])
 def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall):
     r = random.Random(1)
-    with open_engine(Plain(Schedule(FABRIC), eager=["messages"]), engine, stall=stall) as simulation:
+    with open_engine(Plain(Schedule(TOY), eager=["messages"]), engine, stall=stall) as simulation:
         talk(simulation, {}, {}, drain=70)  # a table of zeros: every population takes a step
         for _ in range(many(engine, 10)):
             table = random_rows(r, steps)
             model = Model(table)
-            talk(simulation, {"write": rows(Space.POPULATIONS, FABRIC.population_record, table)}, {})
+            talk(simulation, {"write": rows(Space.POPULATIONS, TOY.population_record, table)}, {})
             talk(simulation, {"restart": [1]}, {})  # the first tokens come at once
             for _ in range(50):
                 events = model.legal(r)
@@ -103,8 +101,8 @@ def test_steps_and_messages_follow_from_tokens_and_credits(engine, steps, stall)
 
 def test_populations_take_steps_while_nothing_can_be_sent():
     waits = {"tokens": 1, "tokens_first": 1, "credits": 1, "credits_first": 0}
-    with open_engine(Plain(Schedule(FABRIC), deaf=["messages"]), "amaranth", stall=0.3) as simulation:
-        talk(simulation, {"write": rows(Space.POPULATIONS, FABRIC.population_record, [waits] * SLOTS)}, {})
+    with open_engine(Plain(Schedule(TOY), deaf=["messages"]), "amaranth", stall=0.3) as simulation:
+        talk(simulation, {"write": rows(Space.POPULATIONS, TOY.population_record, [waits] * SLOTS)}, {})
         talk(simulation, {"restart": [1]}, {})
         for slot in range(SLOTS):
             out = talk(simulation, {"token": [slot]}, {"sweeps": 1, "grants": 1})
