@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 from amaranth.back import rtlil
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from aerloom import Input, Network, Population, Projection
 from aerloom.boards import report, tools
+from aerloom.boards.board import Board
 from aerloom.boards.catalogue import find
 from aerloom.boards.synthesis import synthesise
 from aerloom.boards.tailor import bare
@@ -37,6 +40,12 @@ FABRICS = {
     "4 bits, 32 lanes": replace(CORE, lanes=32, weight_bits=4, rows=128),
     "2 bits, 64 lanes": replace(CORE, lanes=64, weight_bits=2, rows=64),
 }
+#: On boards: the same 16 lanes; and 8, with weights in single-port RAM
+BESIDE = {
+    "tang-nano-20k": CORE,
+    "icebreaker": replace(CORE, lanes=8, weight_words=16384, rows=32, parameter_rows=64),
+}
+PINS = {"clk": 4, "rst": 25, "i": 26, "o": 27}  # of a Tang Nano 20K
 #: Others, measured once with the same tools on the same device.
 PEERS = {
     "tinyODIN 256×256": {"lut": 1114, "mhz": 46, "mops_per_klut": 21},
@@ -51,10 +60,11 @@ YARDSTICK_PEERS = {
 
 
 def density() -> Iterator[dict[str, Any]]:
-    """A whole core of 4,096 neurons on an ECP5-85F, without pins: LUTs, Fmax, M synaptic operations/s per 1,000 LUT."""
+    """A whole core of 4,096 neurons on an ECP5-85F, without pins: LUTs, Fmax, M synaptic operations/s per 1,000 LUT. Beside
+    it, with three pins, on other devices."""
     out: dict[str, Any] = {}
-    for name, fabric in FABRICS.items():
-        made = routed(Core(fabric, 0))
+    for name, fabric in (FABRICS | BESIDE).items():
+        made = routed(Core(fabric, 0)) if name in FABRICS else pinned(Core(fabric, 0), name)
         mops = made["mhz"] * fabric.lanes
         out[name] = made | {"lanes": fabric.lanes, "mops": round(mops), "mops_per_klut": round(1000 * mops / made["lut"])}
         yield out | {"others": PEERS}
@@ -78,20 +88,48 @@ def yardstick() -> Iterator[dict[str, Any]]:
         yield out | {"others": YARDSTICK_PEERS}
 
 
+class Pinned(wiring.Component):
+    """A component behind three pins: registers shift what comes in past its inputs, and one keeps its outputs' parity."""
+
+    def __init__(self, component: wiring.Component):
+        self.component = component
+        super().__init__({"i": In(1), "o": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.component = component = self.component
+        ports = [(member.flow, Value.cast(value)) for _, member, value in component.signature.flatten(component)]
+        inputs, outputs = (Cat(value for flow, value in ports if flow is way) for way in (In, Out))
+        came, leaves = Signal(len(inputs)), Signal(len(outputs))
+        m.d.sync += [came.eq(Cat(self.i, came)), leaves.eq(outputs), self.o.eq(leaves.xor())]
+        m.d.comb += inputs.eq(came)
+        return m
+
+
+def pinned(component: wiring.Component, name: str) -> dict[str, Any]:
+    """What place and route make of a component on a board, behind three of its pins: the fastest of :data:`SEEDS`."""
+    board = find(name)
+    where = ("--vopt", "cst=top.cst") if board.family.constraints == "cst" else ()  # others choose pins themselves
+    return placed(Pinned(component), board, [*board.options, *board.family.placing, *where, "--freq", "50"])
+
+
 def routed(component: wiring.Component) -> dict[str, Any]:
     """What place and route make of a component of an ECP5-85F of speed 6, without pins: the fastest of :data:`SEEDS`."""
     board = find(BOARD)
+    return placed(component, board, [*board.options, *board.family.placing, "--out-of-context", "--freq", TARGET])
+
+
+def placed(component: wiring.Component, board: Board, options: list[str]) -> dict[str, Any]:
+    """What place and route make of a component: the fastest of :data:`SEEDS`."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (work / "top.il").write_text(rtlil.convert(component, emit_src=False))
+        (work / "top.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
         netlist, _ = synthesise(board.family, work)
-        size = next(option for option in board.options if option.endswith("k"))
         found: dict[int, Any] = {}
         for seed in SEEDS:
-            tools.run(board.family.route, [
-                size, *board.family.placing, "--package", "CABGA381", "--speed", "6", "--out-of-context", "--json",
-                "top.json", "--report", "report.json", "--freq", TARGET, "--seed", str(seed), "--timing-allow-fail",
-                "-q"], work)
+            tools.run(board.family.route, [*options, "--json", "top.json", "--report", "report.json", "--seed", str(seed),
+                                           "--timing-allow-fail", "-q"], work)
             found[seed] = json.loads((work / "report.json").read_text())
     mhz = {seed: round(report.fmax(said) / 1e6, 1) for seed, said in found.items()}
     said = found[max(mhz, key=mhz.__getitem__)]

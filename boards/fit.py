@@ -25,7 +25,7 @@ from .tailor import seeing, tailored
 __all__ = ["Fit", "Traffic", "fit_on", "speed", "traffic"]
 
 STEPS = 25  # of an inference, where nothing is known
-OVERHEAD = 60  # clock cycles of a step that are neither additions nor updates
+OVERHEAD = {False: 60, True: 10}  # clock cycles of a step in which a core waits, by whether all sources are ahead
 BITS = 10  # of a byte on the line
 
 
@@ -140,7 +140,8 @@ def costs(placement: Placement, trace: Trace | None, images: bool = False) -> fl
     """Clock cycles of a step: of the busiest core or, if that takes longer, of making spikes of images."""
     busiest = max(core.cycles for core in loads(placement, trace))
     pixels = sum(i.size for i in placement.network.inputs) if images else 0
-    return max(busiest, pixels) + OVERHEAD
+    ahead = all(placement.ahead(link) for core in placement.cores for link in core.links)
+    return max(busiest, pixels) + OVERHEAD[ahead]
 
 
 def traffic(placement: Placement, steps: int, trace: Trace | None, images: bool = True) -> Traffic:

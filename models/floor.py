@@ -24,12 +24,13 @@ class Load:
     rows: dict[str, int] = field(default_factory=dict)  #: of sums, by population
     words: dict[str, int] = field(default_factory=dict)  #: of weights, by projection
     adding: dict[str, float] = field(default_factory=dict)  #: cycles in which the lanes add, by projection
-    sweeping: dict[str, float] = field(default_factory=dict)  #: cycles of its updates, by population
+    sweeping: dict[str, float] = field(default_factory=dict)  #: cycles in which a sweep has the lanes, by population
+    updates: float = 0.0  #: cycles of all sweeps
 
     @property
     def cycles(self) -> float:
         """Cycles per step."""
-        return sum(self.adding.values()) + sum(self.sweeping.values())
+        return max(sum(self.adding.values()) + sum(self.sweeping.values()), self.updates)
 
 
 def walked(link: Link) -> NDArray[np.int64]:
@@ -71,11 +72,13 @@ def rates(placement: Placement, trace: Trace | None) -> Rates:
 
 
 def _load(n: int, core: Core, placement: Placement, rate: Rates) -> Load:
-    out = Load(n)
+    fabric = placement.fabric
+    groups = {part: -(-part.seated // fabric.update_lanes) for part in core.parts}
+    out = Load(n, updates=float(sum(groups.values())))
     for part in core.parts:
         out.rows[part.source] = out.rows.get(part.source, 0) + part.rows
-        groups = -(-part.seated // placement.fabric.update_lanes)
-        out.sweeping[part.source] = out.sweeping.get(part.source, 0) + groups + part.rows
+        reads = part.rows if fabric.pipelined else groups[part]  # and each row is cleared
+        out.sweeping[part.source] = out.sweeping.get(part.source, 0) + reads + part.rows
     seen: set[int] = set()
     for link in core.links:
         name = f"{link.source.source} → {link.target.source}"

@@ -217,7 +217,7 @@ def test_spikes_and_sweeps_become_operations(engine, fabric, stall, pace):
             }
             talk(simulation, {"fresh": [fresh]}, {}, drain=3)
             out = talk(simulation, asked(visits, sweeps, of=fabric), {name: len(items) for name, items in expect.items()},
-                       drain=100)
+                       drain=200)
             items = out.pop("o")
             assert out == expect
             accesses, due = done(items)
