@@ -19,6 +19,7 @@ from aerloom import Input, Network, Population, Projection
 from aerloom.boards import report, tools
 from aerloom.boards.board import Board
 from aerloom.boards.catalogue import find
+from aerloom.boards.estimate import suited
 from aerloom.boards.synthesis import synthesise
 from aerloom.boards.tailor import bare
 from aerloom.hdl.chip import Chip
@@ -43,7 +44,8 @@ FABRICS = {
 #: On boards: the same 16 lanes; and 8, with weights in single-port RAM
 BESIDE = {
     "tang-nano-20k": CORE,
-    "icebreaker": replace(CORE, lanes=8, weight_words=16384, rows=32, parameter_rows=64),
+    "icebreaker": replace(CORE, lanes=8, weight_words=16384, rows=32, parameter_rows=16,
+                          populations=2, projections=4, keys=4, inputs=1, sum_bits=14, state_bits=12),
 }
 PINS = {"clk": 4, "rst": 25, "i": 26, "o": 27}  # of a Tang Nano 20K
 #: Others, measured once with the same tools on the same device.
@@ -106,11 +108,11 @@ class Pinned(wiring.Component):
         return m
 
 
-def pinned(component: wiring.Component, name: str) -> dict[str, Any]:
-    """What place and route make of a component on a board, behind three of its pins: the fastest of :data:`SEEDS`."""
-    board = find(name)
+def pinned(core: Core, name: str) -> dict[str, Any]:
+    """What place and route make of a core on a board, behind three of its pins: the fastest of :data:`SEEDS`."""
+    board = suited(find(name), core.fabric)
     where = ("--vopt", "cst=top.cst") if board.family.constraints == "cst" else ()  # others choose pins themselves
-    return placed(Pinned(component), board, [*board.options, *board.family.placing, *where, "--freq", "50"])
+    return placed(Pinned(core), board, [*board.options, *board.family.placing, *where, "--freq", "50"])
 
 
 def routed(component: wiring.Component) -> dict[str, Any]:

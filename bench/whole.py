@@ -20,8 +20,8 @@ from aerloom.models.quantize import quantize
 
 BOARD = "ulx3s-85f"
 #: Weights in whole blocks of RAM, 32 of 36 bits wide, and nothing else in them
-FABRIC = Fabric("whole", cores=5, lanes=128, update_lanes=4, weight_words=512, rows=1, shallow=True, ahead=False,
-                currents=False, parameter_rows=32, populations=2, projections=2, places=0, keys=16, inputs=1, sum_bits=15,
+FABRIC = Fabric("whole", cores=5, lanes=128, update_lanes=1, weight_words=512, rows=1, shallow=True, ahead=False,
+                currents=False, parameter_rows=128, populations=2, projections=2, places=0, keys=16, inputs=1, sum_bits=15,
                 spike_bits=1, refractory_bits=1)
 PORT = 36  # bits that a block of RAM can give in a clock
 STEPS, RATE = 20, 1.0
