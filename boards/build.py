@@ -113,7 +113,8 @@ def cache_folder(cache: Path | str | None) -> Path:
 
 def identity(job: Job, clock: float | None, versions: list[str]) -> str:
     """Equal for builds that give the same bits."""
-    steps = ("build.py", "carry.py", "clocks.py", "fanout.py", "netlist.py", "outreg.py", "synthesis.py", "top.py")
+    steps = ("build.py", "carry.py", "clocks.py", "fanout.py", "floorplan.py", "netlist.py", "outreg.py", "resets.py",
+             "synthesis.py", "top.py")
     flow = b"".join(Path(__file__).with_name(name).read_bytes() for name in steps)
     parts = (fingerprint(job.fabric, job.contents), hashlib.sha256(flow).hexdigest(), repr(job.board),
              json.dumps(dataclasses.asdict(job.fabric)), f"{clock} {job.baud} {job.seed}", *versions)

@@ -10,12 +10,14 @@ from .carry import merge, trim
 from .fanout import spread
 from .floorplan import DIES, Die, arrange
 from .outreg import absorb
+from .resets import ease
 
 
 def refine(netlist: dict[str, Any], die: Die) -> None:
     absorb(netlist)
     merge(netlist)
     trim(netlist)
+    ease(netlist)
     spread(netlist)
     arrange(netlist, die)
 

@@ -15,6 +15,7 @@ from aerloom.boards.catalogue import find
 from aerloom.boards.fanout import spread
 from aerloom.boards.floorplan import DIES, arrange
 from aerloom.boards.outreg import absorb
+from aerloom.boards.resets import ease
 from aerloom.boards.synthesis import synthesise
 from aerloom.models.errors import AerloomError
 
@@ -111,6 +112,26 @@ def test_a_register_with_many_listeners_is_copied() -> None:
     heard = [bit for cell in cells.values() for port in "AB" for bit in cell["connections"].get(port, [])]
     assert set(heard) == set(copies) and max(map(heard.count, copies)) <= 6 and len(heard) == 20
     assert spread(made, most=6) == 0
+
+
+def test_resets_of_a_few_become_tables_where_there_are_many() -> None:
+    made = netlist(6)
+    cells = made["modules"]["top"]["cells"]
+    for n in range(6):  # two of a reset; the last has an enable, and the others have none
+        cells[f"register_{n}"]["connections"]["LSR"] = [80 + n // 2]
+        cells[f"register_{n}"]["parameters"] |= {"SRMODE": "LSR_OVER_CE", "CEMUX": "CE" if n == 5 else "1"}
+    before = copy.deepcopy(made)
+    assert ease(made, many=3) == 0 and ease(made, many=2, few=1) == 0 and made == before
+    assert ease(made, many=2) == 5
+    for n in range(5):
+        register = cells[f"register_{n}"]["connections"]
+        gate = cells[f"register_{n}_gate"]
+        assert register["LSR"] == ["0"] and register["DI"] == gate["connections"]["Z"]
+        assert (gate["connections"]["A"], gate["connections"]["B"]) == ([10 + n], [80 + n // 2])
+        init = int(gate["parameters"]["INIT"], 2)
+        assert all(init >> i & 1 == (i & 1 and not i >> 1 & 1) for i in range(16))
+    assert cells["register_5"] == before["modules"]["top"]["cells"]["register_5"]
+    assert sorted(cells[f"register_{n}"]["connections"]["DI"][0] for n in range(6)) == [15, *range(83, 88)]  # new wires
 
 
 # --- designs that Yosys gives up on
