@@ -24,7 +24,7 @@ from tests.networks import convolved, pools, windows
 from tests.wrap import TOY, Plain, many, rows, talk, writes
 
 WINDOW = Window((2, 6, 7), (3, 3), (2, 1), (1, 1))
-FABRIC = dataclasses.replace(TOY, rows=200, weight_words=1000, places=300, runs=200)
+FABRIC = dataclasses.replace(TOY, rows=200, weight_words=1000, places=300, runs=200, ahead=False)
 NUMBER = 5  # of the projection
 
 
