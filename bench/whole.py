@@ -1,10 +1,11 @@
-"""The widest chip: how near it comes to what the blocks of RAM of an ECP5-85F could deliver."""
+"""A wide chip: how near it comes to what the blocks of RAM of an ECP5-85F could deliver."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from aerloom.models.quantize import quantize
 
 BOARD = "ulx3s-85f"
 #: Weights in whole blocks of RAM, 32 of 36 bits wide, and nothing else in them
-FABRIC = Fabric("whole", cores=5, lanes=128, update_lanes=1, weight_words=512, rows=1, shallow=True, ahead=False,
+FABRIC = Fabric("whole", cores=5, lanes=128, update_lanes=1, weight_words=512, rows=2, shallow=True, ahead=False,
                 currents=False, parameter_rows=128, populations=2, projections=2, places=0, keys=16, inputs=1, sum_bits=15,
                 spike_bits=1, refractory_bits=1)
 PORT = 36  # bits that a block of RAM can give in a clock
@@ -38,24 +39,25 @@ def network() -> Network:
     return quantize(exact, FABRIC.weight_bits).network
 
 
-def whole() -> dict[str, Any]:
-    """The widest chip that routes on an ECP5-85F, with its link: of the weights that all blocks of RAM could deliver, the
-    share that its lanes add, on a network that fills it."""
+def whole() -> Iterator[dict[str, Any]]:
+    """A chip whose weights take most blocks of RAM of an ECP5-85F, simulated on a network that fills it: the weights that
+    it adds, as a share of what all blocks could deliver. Then place and route, which take long."""
     board, net = find(BOARD), network()
     spikes = (np.random.default_rng(1).random((1, STEPS, FABRIC.weight_words)) < RATE).astype(np.uint8)
     trace = golden.run(net, spikes)
     with aerloom.connect("sim", FABRIC, quick=True) as device:
-        device.load(net)
+        device.load(net, watch=list(net.population))
         run = device.run(spikes)
     cycles = float(run.cycles[0, -1])
     added = int(spikes.sum()) * FABRIC.lanes * FABRIC.cores / cycles
     bound = board.resources.bram * PORT / FABRIC.weight_bits
-    with tempfile.TemporaryDirectory() as out:
-        made = build(board, FABRIC, out, clock=CLOCK, told=lambda step: print(f"  {step}", file=sys.stderr))
-    return {
+    out = {
         "fabric": dataclasses.asdict(FABRIC), "lanes": FABRIC.cores * FABRIC.lanes,
         "mismatches": differing(run.spikes, trace), "cycles per step": round(cycles / STEPS, 1),
-        "weights per clock": round(added, 1), "bound": bound,
-        "share of the bound": round(added / bound, 3), "used": dataclasses.asdict(made.used),
-        "mhz": round(made.fmax / 1e6, 1) if made.fmax else None, "clock": made.clock,
+        "weights per clock": round(added, 1), "bound": bound, "share of the bound": round(added / bound, 3)}
+    yield out
+    with tempfile.TemporaryDirectory() as folder:
+        made = build(board, FABRIC, folder, clock=CLOCK, told=lambda step: print(f"  {step}", file=sys.stderr))
+    yield out | {
+        "used": dataclasses.asdict(made.used), "mhz": round(made.fmax / 1e6, 1) if made.fmax else None, "clock": made.clock,
         "M synaptic operations per second": round(added * made.clock / 1e6), "path": made.path, "tools": made.tools}

@@ -27,7 +27,8 @@ class Schedule(wiring.Component):
         credit ─► Ledger ─► free ─┘     [slot]       └─► messages
 
     Between its sweep and the end of its message a population takes no further step. A sweep and the grants that follow
-    from it start together: the walk finishes the sweep before it takes anything that was sent for these grants.
+    from it start together: the walk takes nothing that was sent for these grants before the sweep has read every sum, or
+    keeps it apart.
 
     Members
     -------
