@@ -115,7 +115,7 @@ class Rows(wiring.Component):
 
     made: ClassVar[list[Rows]] = []
 
-    def __init__(self, space, shape, depth: int, first: int = 0, stored: object = None, *, wide: bool = False):
+    def __init__(self, space, shape, depth: int, first: int = 0, stored: object = None, *, kind: str = ""):
         super().__init__({"write": In(WRITES), "address": In(max(1, ceil_log2(depth))), "enable": In(1, init=1),
                           "data": Out(shape)})
         self.rows = Array(Signal(shape, name=f"row_{n}") for n in range(depth))
