@@ -7,6 +7,7 @@ here, from the weights), so the order in which spikes arrive cannot matter. :mod
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -351,10 +352,15 @@ class Placement:
 
     def ahead(self, link: Link) -> bool:
         """Whether the source may be a step ahead of the target: those who listen to it, listen to nobody else."""
-        if not self.fabric.ahead:
-            return False
-        heard = [other.target for core in self.cores for other in core.links]
-        return not any(own.late or own.target.stages or heard.count(own.target) > 1 for own in self.listeners(link.source))
+        return link.source in self._leading
+
+    @cached_property
+    def _leading(self) -> set[Part]:
+        """The sources that may be ahead."""
+        links = [link for core in self.cores for link in core.links]
+        heard = Counter(link.target for link in links)
+        held = {link.source for link in links if link.late or link.target.stages or heard[link.target] > 1}
+        return {link.source for link in links} - held if self.fabric.ahead else set()
 
     # --- the image
 
