@@ -310,7 +310,8 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_again_while_workers_end(tmp_path: Path) -> None:
-    process = subprocess.Popen([*COMMAND, "explore", "digits", "--jobs", "2"], cwd=tmp_path,
+    much = [*COMMAND, "explore", "digits", "--jobs", "2", "--bits", ",".join(map(str, range(2, 17)))]  # for a minute
+    process = subprocess.Popen([*much, "--cores", "1,2,3,4,6,8,12,16"], cwd=tmp_path,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(8)
     for pause in (0.5, 0.5, 0):
