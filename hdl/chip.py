@@ -106,7 +106,7 @@ class Machine(wiring.Component):
             },
         )
         m.submodules.merge = merge = Merge(PACKET_LAYOUT, 2)
-        m.submodules.exit = exit_ = (Buffer if fabric.pipelined else Hold)(PACKET_LAYOUT)
+        m.submodules.exit = exit_ = Hold(PACKET_LAYOUT)
         m.submodules.cluster = cluster = Cluster(fabric, 0, known)
         pass_down(m, fabric, 0, cluster, self)
 

@@ -67,7 +67,7 @@ class Core(wiring.Component):
         m.submodules.schedule = schedule = Schedule(fabric, stored)
         m.submodules.creditor = creditor = Creditor(fabric, stored)
         m.submodules.merge = merge = Merge(PACKET_LAYOUT, 3)
-        m.submodules.exit = exit_ = (Buffer if fabric.pipelined else Hold)(PACKET_LAYOUT)
+        m.submodules.exit = exit_ = Hold(PACKET_LAYOUT)
 
         # packets in: to the tables, or to the populations
         entering = self.i

@@ -40,7 +40,8 @@ class Emit(wiring.Component):
         i ─► groups with spikes ─► memory ─► word ─► lowest spike ─► o
                                    (one region per population)
 
-    A population has at most one step in the memory, so a sweep never waits for what is being sent.
+    The last group of a sweep is kept whether it has spikes or not, and marked. A population has at most one step in the
+    memory, so a sweep never waits for what is being sent.
 
     Members
     -------
@@ -74,80 +75,63 @@ class Emit(wiring.Component):
         fabric, lanes = self.fabric, self.fabric.update_lanes
         spikes_layout = data.ArrayLayout(fabric.spike_bits, lanes)
         depth = fabric.rows * fabric.groups
-        m.submodules.memory = memory = Memory(
-            shape=data.StructLayout({"spikes": spikes_layout, "place": fabric.place_bits}), depth=depth, init=[]
-        )
+        word = data.StructLayout({"spikes": spikes_layout, "place": fabric.place_bits, "last": 1})
+        m.submodules.memory = memory = Memory(shape=word, depth=depth, init=[])
         write, read = memory.write_port(), memory.read_port()
 
-        # keep: groups with spikes, one after the other from the start of the population's region
+        # keep: groups with spikes and the last one, one after the other from the start of the population's region
         update = self.i.payload.update
-        keeps = self.i.valid & self.i.payload.spikes.as_value().any()
-        begins = Signal(init=1)  # a sweep
-        at, behind = Signal(range(depth + 1)), Signal(range(depth + 1))  # where it is written
-        m.d.comb += at.eq(Mux(begins, update.state, behind))
+        keeps = self.i.payload.spikes.as_value().any() | update.last
+        begins, behind = Signal(init=1), Signal(range(depth))  # a sweep; where it goes on
         m.d.comb += [
-            write.en.eq(keeps),
-            write.addr.eq(at),
+            write.en.eq(self.i.valid & keeps),
+            write.addr.eq(Mux(begins, update.state, behind)),
             write.data.spikes.eq(self.i.payload.spikes),
             write.data.place.eq(update.place),
+            write.data.last.eq(update.last),
             self.swept.valid.eq(self.i.valid & update.last),
             self.swept.payload.eq(update.slot),
         ]
-        ends_at = Signal(data.ArrayLayout(at.shape(), fabric.populations))  # behind what each population has to send
         with m.If(self.i.valid):
-            m.d.sync += [begins.eq(update.last), behind.eq(at + keeps)]
-            with m.If(update.last):
-                m.d.sync += ends_at[update.slot].eq(at + keeps)
+            m.d.sync += [begins.eq(update.last), behind.eq(write.addr + keeps)]
 
-        # send
-        busy, job = Signal(), Signal(message(fabric))
-        address, end, left = Signal.like(at), Signal.like(at), Signal()  # groups still to read
-        there, ahead = Signal(), Signal()  # the memory's output, the register behind it: the next groups
-        following = Signal.like(read.data, reset_less=True)
-        word, place = Signal(spikes_layout), Signal(fabric.place_bits)
-        rest = Signal(spikes_layout)  # the word without its lowest spike
+        # send: words are read until the last one has come, and for nothing behind that
+        busy, job, address = Signal(), Signal(message(fabric)), Signal.like(behind)
+        there, ahead = Signal(), Signal()  # the memory's output, the register behind it: the next words
+        following = Signal(word, reset_less=True)
+        now, last = Signal(spikes_layout), Signal()  # spikes of a word still to send; no word follows
+        place, rest = Signal(fabric.place_bits, reset_less=True), Signal(spikes_layout)  # spikes but for the lowest
         lane = Signal(range(lanes)) if lanes > 1 else Signal(1)
-        take, pull, more = Signal(), Signal(), word.as_value().any()
-        ends = Signal()  # there is nothing behind this word
-
-        m.d.comb += [self.jobs.ready.eq(~busy), rest.eq(word)]
+        take, pull, more = Signal(), Signal(), now.as_value().any()
+        m.d.comb += [self.jobs.ready.eq(~busy), rest.eq(now)]
         with m.If(self.jobs.valid & ~busy):
-            m.d.sync += [
-                busy.eq(1),
-                job.eq(self.jobs.payload),
-                end.eq(ends_at[self.jobs.payload.slot]),
-                address.eq(self.jobs.payload.row << exact_log2(fabric.groups)),
-            ]
+            m.d.sync += [busy.eq(1), job.eq(self.jobs.payload)]
         for n in reversed(range(lanes)):
-            with m.If(word[n] != 0):
-                m.d.comb += [lane.eq(n), rest.eq(word), rest[n].eq(word[n] - 1)]
+            with m.If(now[n] != 0):
+                m.d.comb += [lane.eq(n), rest.eq(now), rest[n].eq(now[n] - 1)]
         m.d.comb += [
-            left.eq(address != end),
-            read.addr.eq(address),
-            take.eq(ahead & (~more | (self.o.ready & ~rest.as_value().any()))),
+            read.addr.eq(Mux(busy, address, self.jobs.payload.row << exact_log2(fabric.groups))),
+            take.eq(ahead & ~last & (~more | (self.o.ready & ~rest.as_value().any()))),
             pull.eq(there & (take | ~ahead)),
             read.en.eq(pull | ~there),
-            self.o.valid.eq(more | ends),
+            self.o.valid.eq(more | last),
             self.o.payload.kind.eq(Mux(more, Kind.SPIKE, Kind.STEP)),
             self.o.payload.key.eq(job.key),
             self.o.payload.index.eq(Mux(more, place * lanes + lane, 0)),
-            self.sent.valid.eq(self.o.valid & self.o.ready & ~more),
+            self.sent.valid.eq(last & ~more & self.o.ready),
             self.sent.payload.eq(job.slot),
             self.counts.eq(more & self.o.ready & ~job.relay),
         ]
         with m.If(more & self.o.ready):
-            m.d.sync += word.eq(rest)
+            m.d.sync += now.eq(rest)
         with m.If(take):
-            m.d.sync += [word.eq(following.spikes), place.eq(following.place), ahead.eq(0)]
+            m.d.sync += [now.eq(following.spikes), place.eq(following.place), last.eq(following.last), ahead.eq(0)]
         with m.If(pull):
             m.d.sync += [following.eq(read.data), ahead.eq(1)]
         with m.If(read.en):
-            m.d.sync += there.eq(left)
-            with m.If(left):
-                m.d.sync += address.eq(address + 1)
-        m.d.sync += ends.eq(busy & ~left & ~there & ~ahead & ~self.sent.valid)
+            m.d.sync += [there.eq(busy | self.jobs.valid), address.eq(read.addr + 1)]
         with m.If(self.sent.valid):
-            m.d.sync += busy.eq(0)
+            m.d.sync += [busy.eq(0), last.eq(0), there.eq(0), ahead.eq(0)]
         return m
 
 

@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Kind, Space
+from ..models.words import READ_BITS
 from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, PLACE_LAYOUT, READS, SPACE_LAYOUT, WRITES, within
 
 __all__ = ["Loader", "Table"]
@@ -106,7 +107,7 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         at = Signal(PLACE_LAYOUT)
-        left = Signal.like(self.i.payload.index)  # values of a READ still to send
+        left = Signal(READ_BITS)  # values of a READ still to send
         answering = Signal()
         last = Signal.like(at.chunk)
         with m.Switch(at.space):

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from ..models.errors import AerloomError
 from ..models.fabric import CHIP, CHIP_COUNTERS, CHUNK, CORE_COUNTERS, COUNTER_BITS, PACKET, Fabric, Kind, Space
 from ..models.packets import Words, address, packet
+from ..models.words import READ_BITS
 from .link import Link
 
 __all__ = ["NONE", "Probe", "join"]
 
 NONE = np.zeros(0, np.uint32)  #: no packets
+MOST = (1 << READ_BITS) - 1  #: values of a READ
 
 
 class Probe:
@@ -81,20 +83,27 @@ class Probe:
         return [join(row) for row in values]
 
     def _read(self, node: int, space: Space, word: int, chunks: int) -> Words:
-        return self._ask([node], space, word, chunks)
+        """So many chunks of a memory, a READ at a time: where several wait, so would spikes behind them."""
+        asked, found = [address(node, space, word)], [NONE]
+        for left in range(chunks, 0, -MOST):
+            asked.append(packet(Kind.READ, node, min(left, MOST)))
+            found.append(self._ask([node], np.array(asked, np.uint32), min(left, MOST)))
+            asked.clear()
+        return np.concatenate(found)
 
     def _write(self, words: Words, progress: Callable[[int], Any] | None = None) -> None:
         """Send packets that set tables; return when they are where they belong, and every core has answered."""
-        self._ask(range(self.fabric.cores), Space.COUNTERS, 0, 1, words, progress)
+        cores = range(self.fabric.cores)
+        asked = [p for n in cores for p in (address(n, Space.COUNTERS), packet(Kind.READ, n, 1))]
+        self._ask(cores, np.concatenate([words, np.array(asked, np.uint32)]), len(cores), progress)
 
-    def _ask(self, nodes: Sequence[int], space: Space, word: int, chunks: int, after: Words = NONE,
+    def _ask(self, nodes: Sequence[int], words: Words, values: int,
              progress: Callable[[int], Any] | None = None) -> Words:
-        """So many chunks of a memory of each node, when the packets ``after`` which that is asked have arrived. What a run
-        that was broken off still sends among them is dropped."""
-        asked = [p for n in nodes for p in (address(n, space, word), packet(Kind.READ, n, chunks))]
-        words, found = np.concatenate([after, np.array(asked, np.uint32)]), NONE
-        while len(found) < len(nodes) * chunks:
-            fields = PACKET.unpack(self._exchange(words, len(nodes) * chunks - len(found), progress))
+        """The values of the nodes that these packets ask for. What a run that was broken off still sends among them is
+        dropped."""
+        found = NONE
+        while len(found) < values:
+            fields = PACKET.unpack(self._exchange(words, values - len(found), progress))
             mine = (fields["kind"] == Kind.VALUE) & np.isin(fields["key"], nodes)
             found, words = np.concatenate([found, fields["index"][mine]]), NONE
         return found

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import fabric
+from .words import READ_BITS
 
 Words = NDArray[np.uint32]
 
@@ -62,7 +63,7 @@ def _format() -> int:
         return [(name, f.width, f.signed) for name, f in fields.fields.items()]
 
     said = [record(HEADER), record(fabric.PACKET), record(fabric.SPACE), enum(fabric.Kind), enum(fabric.Space),
-            fabric.CHUNK, fabric.CORE_COUNTERS, fabric.CHIP_COUNTERS]
+            fabric.CHUNK, READ_BITS, fabric.CORE_COUNTERS, fabric.CHIP_COUNTERS]
     return int.from_bytes(hashlib.sha256(json.dumps(said).encode()).digest()[:4], "little")
 
 

@@ -16,11 +16,12 @@ class Kind(IntEnum):
     CREDIT = 3  # key: source population; one of its listeners is ready for its next step
     ADDRESS = 4  # key: node, index: space and address at which WRITE and READ go on
     WRITE = 5  # key: node, index: 16 bits to store there
-    READ = 6  # key: node, index: number of 16-bit values to send back from there
+    READ = 6  # key: node, index: number of 16-bit values to send back from there, of READ_BITS
     VALUE = 7  # key: node, index: 16 bits that a READ asked for
 
 
 INDEX_BITS = 19
+READ_BITS = 8
 PACKET = Record(index=INDEX_BITS, key=10, kind=3)
 SPACE = Record(address=15, space=4)  # what the index of an ADDRESS packet holds
 CHIP = (1 << PACKET.fields["key"].width) - 1  # the node that is the chip itself

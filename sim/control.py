@@ -289,36 +289,27 @@ def schedule(c: int, p: Any, e: Any, s: Any, sweeps: int, jobs_ready: int, grant
 def emit(c: int, p: Any, e: Any, s: Any, taken: int, job: int) -> int:
     """Computes the sending half of :class:`aerloom.hdl.emit.Emit`; a slot + 1 if all of its message is sent, else −1 if
     it reads on."""
-    sent = 0
     more, there, ahead = s.more[c], s.there[c], s.ahead[c]
-    ends = s.busy[c] != 0 and s.left[c] == 0 and not there and not ahead
-    take = ahead and (more == 0 or (taken and more == 1))
+    take = ahead and not s.final[c] and (more == 0 or (taken and more == 1))
     pull = there and (take or not ahead)
     if more and taken:
         s.more[c] -= 1
         s.next_spike[c] += 1
     elif taken:
-        sent = s.sender[c] + 1
-        s.busy[c], ends = 0, False
+        s.busy[c] = s.final[c] = s.there[c] = s.ahead[c] = 0
+        return int(s.sender[c] + 1)
     if take:
         s.more[c] = e.sizes[s.next_group[c]]
         s.next_group[c] += 1
-    if take or pull or (not there and s.left[c]) or ends != s.ends[c]:
-        sent = sent or -1
-    s.ends[c] = ends
-    if take or pull or (not there and s.left[c]):
-        s.ahead[c] = pull or (ahead and not take)
-    if pull or not there:
-        s.there[c] = s.left[c] != 0
-        if s.left[c]:
-            s.left[c] -= 1
+        s.final[c] = s.next_group[c] == s.end[c]
+    s.ahead[c] = pull or (ahead and not take)
     if job >= 0:
         part, step = p.part[c, job], s.step[c, job]
-        s.busy[c], s.sender[c] = 1, job
+        s.busy[c], s.sender[c], s.there[c] = 1, job, 1
         s.next_group[c], s.next_spike[c] = e.group[part, step], e.spike[part, step]
-        s.left[c] = e.group[part, step + 1] - e.group[part, step]
+        s.end[c] = e.group[part, step + 1]
         s.step[c, job] += 1
-    return sent
+    return -1 if take or pull else 0
 
 
 @compiled
@@ -343,11 +334,11 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     """Computes :class:`aerloom.hdl.core.Core`; whether anything happens but rows that are counted."""
     # what leaves: Emit, Creditor, Merge
     more = s.more[c]
-    sends = more != 0 or s.ends[c] != 0
+    sends = more != 0 or s.final[c] != 0
     who = turn((sends != 0) | (s.grant[c] != 0) << 1, s.last[c], s.held[c], 3)
     valid = sends if who == 0 else s.grant[c] != 0 if who == 1 else False
     at = p.exit[c]
-    free = not b.full[at] if p.sizes[8] else not b.valid[at] or b.goes[at] != 0
+    free = not b.valid[at] or b.goes[at] != 0
     if valid and free:
         key = p.key[c, s.sender[c]] << KEY
         b.came[at] = (s.grant[c] if who else

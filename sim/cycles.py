@@ -208,9 +208,9 @@ def spikes_of(placement: Placement, trace: Trace, samples: slice) -> Spikes:
         total = np.zeros(len(sent) + 1, np.int64)
         np.add.at(total, step + 1, times)
         spike.append(spikes + np.cumsum(total))
-        where = step * (1 << 32) + seats[neuron] // lanes
-        which, begins = np.unique(where, return_index=True)
-        sizes.append(np.add.reduceat(times.astype(np.int64), begins) if len(times) else np.zeros(0, np.int64))
+        where = step << 32 | seats[neuron] // lanes
+        which = np.union1d(where, np.arange(len(sent)) << 32 | (part.seated - 1) // lanes)  # the last of a sweep always
+        sizes.append(np.bincount(np.searchsorted(which, where), times, len(which)).astype(np.int64))
         group.append(groups + np.searchsorted(which, np.arange(len(sent) + 1) << 32))
         groups, spikes = groups + len(which), spikes + int(total.sum())
     return Spikes(host=host.astype(np.int64), steps=np.array([steps]), group=np.array(group),

@@ -14,8 +14,8 @@ class Plan(NamedTuple):
     """What a placement puts into the tables; C cores, S slots, K keys, R routers, I inputs."""
 
     #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes and before its first group, packets that come
-    #: before the first spike and that a core's queue holds, clocks in Locate, whether cores have Buffers at their
-    #: ends, clocks of an update, and groups in a row
+    #: before the first spike and that a core's queue holds, clocks in Locate, whether cores have Buffers at
+    #: their entries, clocks of an update, and groups in a row
     sizes: Ints
     first: Ints  #: (C, K) KEYS
     projections: Ints  #: of a key
@@ -48,7 +48,8 @@ class Plan(NamedTuple):
 
 
 class Spikes(NamedTuple):
-    """What is sent: by the host as packets, and in each step by each part as groups of so many spikes."""
+    """What is sent: by the host as packets, and in each step by each part as groups of so many spikes,
+    the last of a sweep among them."""
 
     host: Ints
     steps: Ints  #: [1]: of a sample
@@ -114,11 +115,11 @@ class Cores(NamedTuple):
     busy: Ints  # Emit
     sender: Ints
     step: Ints
-    left: Ints
     there: Ints
     ahead: Ints
-    ends: Ints
+    final: Ints  #: the group in hand is the last
     more: Ints
+    end: Ints
     next_group: Ints
     next_spike: Ints
     last: Ints  # Merge
