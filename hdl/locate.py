@@ -21,8 +21,8 @@ def visit(fabric: Fabric) -> data.StructLayout:
 
     The first is sums ``row`` and weights ``weights``; from row to row it is ``stride`` weights, from window to window
     ``row_x`` sums and ``weights_x`` weights, from line to line ``row_y`` and ``weights_y``. A window has ``fanout``
-    weights. ``known``: the source has such a neuron; ``hits``: and it reaches something; ``one_row``, ``one_column`` and
-    ``one_line``: there is no other. Without places there is one window.
+    weights. ``known``: the source has such a neuron; ``hits``: it spikes and reaches something; ``one_row``, ``one_column``
+    and ``one_line``: there is no other. Without places there is one window.
     """
     p, arrives = layout(fabric.projection_record), arrival(fabric)
     names = ["late", "row", "weights", "stride", "fanout", "rows", *AHEAD * fabric.ahead]
@@ -149,7 +149,8 @@ class Locate(wiring.Component):
         if not axes:
             fields = {name: r[name] for name in ("kind", "slot", "first", "known")} | {
                 name: getattr(p, name) for name in (*steps, "rows", "fanout")
-            } | {"weights": p.weights + r["index"], "hits": r["known"] & (p.rows != 0), "one_row": p.rows == 1}
+            } | {"weights": p.weights + r["index"], "hits": r["known"] & (r["kind"] == Kind.SPIKE) & (p.rows != 0),
+                 "one_row": p.rows == 1}
             return self._leave(m, exit_, there, fields)
         says = {}
         for name, table in axes.items():
@@ -177,7 +178,7 @@ class Locate(wiring.Component):
             "one_row": s["c_count"] == 1,
             "one_column": s["x_count"] == 1,
             "one_line": s["y_count"] == 1,
-            "hits": known & (s["y_count"] != 0) & (s["x_count"] != 0) & (s["c_count"] != 0),
+            "hits": known & (s["kind"] == Kind.SPIKE) & (s["y_count"] != 0) & (s["x_count"] != 0) & (s["c_count"] != 0),
         }
         return self._leave(m, exit_, there, fields)
 

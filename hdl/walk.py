@@ -10,7 +10,7 @@ from .locate import visit
 from .shapes import layout
 
 #: What the walk needs of a row of POPULATIONS
-SWEPT = ("row", "neurons", "parameters", "each", "repeat", "channels", "columns", "gap", "gap_line", "ahead")
+SWEPT = ("row", "final", "parameters", "each", "repeat", "channels", "columns", "gap", "gap_line", "ahead")
 
 __all__ = ["SWEPT", "Walk", "operation", "sweep", "update"]
 
@@ -142,45 +142,45 @@ class Walk(wiring.Component):
         clearing, row = Signal(init=1), Signal.like(o.row)
         sweeping, visiting, walks = Signal(), Signal(), Signal()
         works, job = Signal(), Signal(sweep(fabric))  # the sweep has the sums in this clock
+        shut, begins = Signal(), Signal()  # rows of the sweep are still to be read; it begins
         # whether the step of spikes is odd, and that of the sweep
         comes, goes = (Signal(name=name) if fabric.ahead else Const(0, 0) for name in ("comes", "goes"))
         own = v.slot == job.slot  # spikes are for what is swept
-        read = Signal()  # all rows of the sweep are, but for the last to be cleared
         if fabric.ahead:
             sent, taken = Signal(fabric.populations), Signal(fabric.populations)  # whether such steps are odd, by slot
             m.d.comb += comes.eq(sent.bit_select(v.slot, 1))
             with m.If(self.token.valid & v.ahead):
                 m.d.sync += sent.bit_select(v.slot, 1).eq(~comes)
-            with m.If(self.sweeps.valid & self.sweeps.ready):
+            with m.If(begins):
                 takes = self.sweeps.payload
                 m.d.sync += goes.eq(taken.bit_select(takes.slot, 1))
                 m.d.sync += taken.bit_select(takes.slot, 1).eq(taken.bit_select(takes.slot, 1) ^ takes.ahead)
             own &= comes == goes
-        held = works | (sweeping & own & ~read)
         with m.If(clearing):
-            m.d.comb += [self.o.valid.eq(1), o.clear.eq(1), o.row.eq(row)]
+            m.d.comb += [o.clear.eq(1), o.row.eq(row)]
             m.d.sync += row.eq(row + 1)
             with m.If(row == fabric.sum_rows - 1):
                 m.d.sync += clearing.eq(0)
-        with m.Elif(works):
-            m.d.comb += self.o.valid.eq(1)
-        with m.Elif(self.i.valid & ~held & ~(self.sweeps.valid & self.sweeps.ready)), m.Switch(v.kind):
-            with m.Case(Kind.STEP):
-                m.d.comb += [self.token.valid.eq(1), self.i.ready.eq(1)]
-            with m.Case(Kind.CREDIT):
-                m.d.comb += [self.credit.valid.eq(1), self.i.ready.eq(1)]
-            with m.Default():  # SPIKE
-                late = Signal()
-                m.d.comb += late.eq(v.late & self.fresh.bit_select(v.slot, 1))
-                m.d.comb += visiting.eq(v.hits & ~late)
-                with m.If(~visiting):
-                    m.d.comb += self.i.ready.eq(1)
-                with m.If(~walks):
-                    m.d.comb += [self.taken.eq(v.first & v.known), self.stray.eq(v.first & ~v.known)]
-        m.d.comb += self.sweeps.ready.eq(~clearing & ~sweeping & ~walks)
-        m.d.comb += [self.token.payload.eq(v.slot), self.credit.payload.eq(v.slot)]
-        self._visit(m, visiting, walks, comes)
-        self._sweep(m, sweeping, works, read, job, goes, select)
+
+        # what comes goes on, unless others have the sums
+        free, moves, strikes = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.sweeps.ready.eq(~clearing & ~sweeping & ~walks),
+            begins.eq(self.sweeps.valid & self.sweeps.ready),
+            free.eq(~(clearing | works | (shut & own) | begins)),
+            moves.eq(self.i.valid & free),
+            strikes.eq(v.hits & ~(v.late & self.fresh.bit_select(v.slot, 1))),
+            visiting.eq(moves & strikes),
+            self.token.valid.eq(moves & (v.kind == Kind.STEP)),
+            self.credit.valid.eq(moves & (v.kind == Kind.CREDIT)),
+            self.token.payload.eq(v.slot),
+            self.credit.payload.eq(v.slot),
+            self.o.valid.eq(clearing | works | visiting),
+        ]
+        with m.If(moves & v.first & (v.kind == Kind.SPIKE) & ~walks):
+            m.d.comb += [self.taken.eq(v.known), self.stray.eq(~v.known)]
+        m.d.comb += self.i.ready.eq(free & (~strikes | self._visit(m, visiting, walks, comes)))
+        self._sweep(m, sweeping, works, shut, begins, job, goes, select)
         return m
 
     @staticmethod
@@ -192,7 +192,8 @@ class Walk(wiring.Component):
         return groups + (-(-neurons // fabric.lanes) if fabric.groups == 1 else groups % fabric.groups == 1)
 
     def _visit(self, m, visiting, walks, odd):
-        """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already."""
+        """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already. Returns whether
+        this is the last."""
         o, v = self.o.payload, self.i.payload
         loops = [Loop(v, "row", v.rows, v.one_row, 1, v.stride)]  # the innermost first
         if self.fabric.places:
@@ -205,8 +206,7 @@ class Walk(wiring.Component):
         m.d.sync += [begun.eq(visiting & begins), fanout.eq(v.fanout)]
         m.d.comb += self.operations.eq(Mux(begun, fanout, 0))
         with m.If(visiting):
-            m.d.comb += [self.o.valid.eq(1), o.add.eq(1), o.row.eq(Cat(odd, row["row"]))]
-            m.d.comb += o.weights.eq(row["weights"])
+            m.d.comb += [o.add.eq(1), o.row.eq(Cat(odd, row["row"]))]
             m.d.sync += [walks.eq(1), begins.eq(row["last"])]
             for loop in loops:
                 m.d.sync += [loop.later[of].eq(now) for of, now in loop.now.items()]
@@ -221,51 +221,41 @@ class Walk(wiring.Component):
                                      inner.later["weights"].eq(now["weights"] + loop.by_weights)]
             with m.Else():
                 m.d.sync += walks.eq(0)
-                m.d.comb += self.i.ready.eq(1)
+        m.d.comb += o.weights.eq(row["weights"])
+        return Cat(loop.now["last"] for loop in loops).all()
 
-    def _sweep(self, m, sweeping, works, read, job, odd, select):
+    def _sweep(self, m, sweeping, works, shut, begins, job, odd, select):
         """The groups of a population while ``sweeping``, one after the other; first it waits until sums are stored."""
-        fabric, update = self.fabric, self.updates.payload
-        neurons = Signal.like(job.neurons)  # still to update
-        state = Signal.like(update.state)
-        place, parameter = Signal.like(update.place), Signal.like(update.parameter)
-        last, ends = Signal(), Signal()  # group of the sweep; of a row
+        fabric, update, lanes = self.fabric, self.updates.payload, self.fabric.update_lanes
+        group = Signal.like(update.state)  # that is updated, counted from the first
+        differs = group ^ (job.final >> exact_log2(lanes))  # from the last
+        other_row, last, ends = Signal(), Signal(), Signal()  # than that of the last; of the sweep; of a row
         waits, due = Signal(range(max(self.pause, self.pace - 2) + 1)), Signal(init=1)  # then the group is, or is done
-        reads, clears = Signal(), Signal()
+        reads, clears, moves = Signal(), Signal(), Signal()
+        # what others call it, and its parameters: counted like groups, unless there are planes
+        place, own = self._planes(m, moves, begins, job) if fabric.places else (group, group)
         m.d.comb += [
-            last.eq(neurons <= fabric.update_lanes),
-            ends.eq(last | ((state & fabric.groups - 1) == fabric.groups - 1)),
+            other_row.eq(differs[select:].any()),
+            last.eq(~(other_row | differs[:select].any())),
+            ends.eq(last | group[:select].all()),
+            self.updates.valid.eq(sweeping & (waits == 0) & due),
+            update.state.eq((job.row << select) + group),
+            update.place.eq(place),
+            update.parameter.eq(job.parameters + Mux(job.each, own, 0)),
+            update.mask.eq(Cat(~last | (job.final[: exact_log2(lanes)] >= n) for n in range(lanes))),
+            update.slot.eq(job.slot),
+            update.fresh.eq(job.fresh),
+            update.last.eq(last),
         ]
-        with m.If(self.sweeps.valid & self.sweeps.ready):
-            m.d.sync += [
-                sweeping.eq(1),
-                read.eq(0),
-                waits.eq(self.pause),
-                job.eq(self.sweeps.payload),
-                neurons.eq(self.sweeps.payload.neurons),
-                state.eq(self.sweeps.payload.row << select),
-                place.eq(0),
-                parameter.eq(self.sweeps.payload.parameters),
-            ]
-        with m.If(sweeping):
-            m.d.comb += [
-                self.updates.valid.eq((waits == 0) & due),
-                update.state.eq(state),
-                update.place.eq(place),
-                update.parameter.eq(parameter),
-                update.slot.eq(job.slot),
-                update.fresh.eq(job.fresh),
-                update.last.eq(last),
-            ]
-            m.d.comb += [update.mask[n].eq(neurons > n) for n in range(fabric.update_lanes)]
+        with m.If(begins):
+            m.d.sync += [sweeping.eq(1), shut.eq(1), waits.eq(self.pause), job.eq(self.sweeps.payload), group.eq(0)]
         with m.If(reads | clears):
-            m.d.comb += [works.eq(1), self.o.payload.row.eq(Cat(odd, state >> select)), self.o.payload.sweep.eq(reads),
-                         self.o.payload.clear.eq(clears)]
-        moves = Signal()
+            m.d.comb += [works.eq(1), self.o.payload.row.eq(Cat(odd, update.state >> select)),
+                         self.o.payload.sweep.eq(reads), self.o.payload.clear.eq(clears)]
         if self.pace == 1:  # registers, as the walk decides by them what it takes
             m.d.sync += [reads.eq(Mux(waits != 0, waits == 1, moves & ends & ~last)), clears.eq(reads)]
-            with m.If(reads & (neurons <= fabric.lanes)):
-                m.d.sync += read.eq(1)
+            with m.If(reads & ~other_row):
+                m.d.sync += shut.eq(0)
         else:
             m.d.comb += [reads.eq(self.updates.valid), clears.eq(sweeping & (waits == 0) & ~due & ends)]
         with m.If(waits != 0):
@@ -274,29 +264,25 @@ class Walk(wiring.Component):
             m.d.sync += [due.eq(0), waits.eq(max(self.pace - 2, 0))]
         with m.Elif(sweeping):
             m.d.comb += moves.eq(1)
-            m.d.sync += [
-                due.eq(1),
-                state.eq(state + 1),
-                sweeping.eq(~last),
-                neurons.eq(neurons - fabric.update_lanes),
-                place.eq(place + 1),
-                parameter.eq(parameter + job.each),
-            ]
-        if fabric.places:
-            self._planes(m, moves, job, place, parameter)
+            m.d.sync += [due.eq(1), group.eq(group + 1), sweeping.eq(~last)]
+            with m.If(last):
+                m.d.sync += shut.eq(0)
 
-    def _planes(self, m, moves, job, place, parameter):
-        """The numbers and parameters of neurons at the next position, which do not simply follow."""
+    def _planes(self, m, moves, begins, job):
+        """Number and parameters of a group where positions do not simply follow each other."""
+        place, own = Signal(self.fabric.place_bits), Signal.like(job.parameters)
         channels, columns = Signal.like(job.channels), Signal.like(job.columns)  # left of this position, of this line
-        with m.If(self.sweeps.valid & self.sweeps.ready):
+        with m.If(begins):
             m.d.sync += [channels.eq(self.sweeps.payload.channels), columns.eq(self.sweeps.payload.columns)]
-        with m.Elif(moves & (channels != 1)):
-            m.d.sync += channels.eq(channels - 1)
+            m.d.sync += [place.eq(0), own.eq(0)]
         with m.Elif(moves):
-            m.d.sync += channels.eq(job.channels)
-            with m.If(job.repeat):
-                m.d.sync += parameter.eq(job.parameters)
-            with m.If(columns != 1):
-                m.d.sync += [place.eq(place + job.gap), columns.eq(columns - 1)]
-            with m.Else():
-                m.d.sync += [place.eq(place + job.gap_line), columns.eq(job.columns)]
+            m.d.sync += [channels.eq(channels - 1), place.eq(place + 1), own.eq(own + 1)]
+            with m.If(channels == 1):
+                m.d.sync += channels.eq(job.channels)
+                with m.If(job.repeat):
+                    m.d.sync += own.eq(0)
+                with m.If(columns != 1):
+                    m.d.sync += [place.eq(place + job.gap), columns.eq(columns - 1)]
+                with m.Else():
+                    m.d.sync += [place.eq(place + job.gap_line), columns.eq(job.columns)]
+        return place, own

@@ -216,7 +216,8 @@ class Fabric:
 
     @cached_property
     def population_record(self) -> Record:
-        """Row ``slot`` of POPULATIONS: ``neurons`` with sums from ``row`` on and ``parameters`` from there on.
+        """Row ``slot`` of POPULATIONS: neurons up to number ``final``, with sums from ``row`` on and their parameters from
+        ``parameters`` on.
 
         A step needs ``tokens`` STEPs from sources (``tokens_first`` for the very first), and sending it ``credits``
         from listeners; all bits set: one is paid in advance. ``ahead``: its source may be a step ahead. ``each``: every
@@ -231,7 +232,7 @@ class Fabric:
         whole = Record(
             key=bits_for(self.keys),
             row=bits_for(self.rows),
-            neurons=bits_for(self.neurons + 1),
+            final=bits_for(self.neurons),
             parameters=bits_for(self.parameter_rows),
             each=1,
             repeat=1,

@@ -222,7 +222,7 @@ def _populations(placement: Placement, core: Core, steps: int) -> list[int]:
             record.pack_known(
                 key=part.key,
                 row=part.row,
-                neurons=part.seated,
+                final=part.seated - 1,
                 parameters=parameter,
                 each=int(mode != "shared"),
                 repeat=int(mode == "channel"),

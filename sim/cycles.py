@@ -127,7 +127,7 @@ def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
     projections = _rows(stored, Space.PROJECTIONS, fabric.projection_record, fabric.projections)
     populations = _rows(stored, Space.POPULATIONS, fabric.population_record, fabric.populations)
     populations["credits_first"] = _owed(populations["credits_first"], fabric)
-    neurons, pace = populations["neurons"], Core.pace(fabric)
+    neurons, pace = populations["final"] + 1, Core.pace(fabric)
     ahead = populations.get("ahead", np.zeros(fabric.populations, np.int64))
     axes = [_counts(stored, *axis) for axis in fabric.axes]
     costs, words, length = np.zeros(fabric.projections, np.int64), [np.zeros(0, np.int64)], 0

@@ -76,7 +76,7 @@ def random_visit(r, fabric, kind=None, dense=False, **fields):
         "hits": int(r.random() < 0.9),
         "first": r.randrange(2),
     } | ({"ahead": r.randrange(2)} if fabric.ahead else {}) | fields
-    visit["hits"] &= visit["known"]
+    visit["hits"] &= visit["known"] & (visit["kind"] == Kind.SPIKE)
     return visit | {f"one_{name}": int(visit[f"{name}s"] == 1) for name in ("row", "column", "line")}
 
 
@@ -106,7 +106,7 @@ def random_sweep(r, fabric):
     row = r.randrange(fabric.rows)
     return {
         "row": row,
-        "neurons": r.randint(1, (fabric.rows - row) * fabric.lanes),
+        "final": r.randrange((fabric.rows - row) * fabric.lanes),
         "parameters": r.randrange(fabric.parameter_rows),
         "each": r.randrange(2),
         "repeat": r.randrange(2) if fabric.places else 0,
@@ -130,14 +130,14 @@ def updates(sweep, fabric):
     out, lanes = [], fabric.update_lanes
     rows = 1 << fabric.population_record.fields["parameters"].width
     place = 0
-    for group in range(-(-sweep["neurons"] // lanes)):
+    for group in range(sweep["final"] // lanes + 1):
         position, channel = divmod(group, sweep["channels"])
         if group and channel:
             place += 1
         elif group:
             place += sweep["gap"] if position % sweep["columns"] else sweep["gap_line"]
         own = channel if sweep["repeat"] else group
-        left = sweep["neurons"] - group * lanes
+        left = sweep["final"] + 1 - group * lanes
         out.append({
             "state": sweep["row"] * fabric.groups + group,
             "place": place % (1 << fabric.place_bits),
@@ -257,7 +257,7 @@ def test_spikes_go_on_beside_a_sweep_but_not_into_it(engine, fabric, pace):
     """Those for others lose two clocks of a row; those for the same sums come behind all of it."""
     r = random.Random(7)
     for own in (False, True):
-        sweep = random_sweep(r, fabric) | {"row": 0, "neurons": fabric.neurons, "slot": 0}
+        sweep = random_sweep(r, fabric) | {"row": 0, "final": fabric.neurons - 1, "slot": 0}
         sweep |= {"ahead": 0} if fabric.ahead else {}
         visits = [random_visit(r, fabric, Kind.SPIKE, dense=True, rows=1, late=0, known=1, hits=1, slot=int(not own))
                   for _ in range(300)]
@@ -271,7 +271,7 @@ def test_spikes_go_on_beside_a_sweep_but_not_into_it(engine, fabric, pace):
             left -= o["sweep"] + o["clear"]
             before += o["add"] and left == len(of_sums)
             within += o["add"] and 0 < left < len(of_sums)
-        free = Walk.clocks(fabric, pace, sweep["neurons"]) - len(of_sums)
+        free = Walk.clocks(fabric, pace, sweep["final"] + 1) - len(of_sums)
         # behind the last row it is all the same whose spikes they are
         assert within == (0 if own else free - (max(fabric.groups, 2) - 2) * (pace == 1))
         assert before <= 1
@@ -299,7 +299,7 @@ def test_how_long_a_sweep_takes(engine, fabric, pace):
     with open_engine(walk(fabric, pace), engine) as simulation:
         cleared(simulation, fabric)
         before = simulation.cycles
-        clocks = [Walk.clocks(fabric, pace, s["neurons"]) for s in sweeps]
+        clocks = [Walk.clocks(fabric, pace, s["final"] + 1) for s in sweeps]
         items = talk(simulation, asked(sweeps=sweeps, of=fabric), {"o": len(expect) if pace > 1 else sum(clocks)})["o"]
         assert simulation.cycles - before == sum(clocks) + (1 + Walk.pause) * len(sweeps)
         assert done(items) == (expect, [update for s in sweeps for update in updates(s, fabric)])
