@@ -85,9 +85,8 @@ class Core(wiring.Component):
         if fabric.pipelined:  # a clock to reach every table
             stores, stored = Signal(), Signal.like(loader.write.payload, reset_less=True)
             m.d.sync += [stores.eq(loader.write.valid), stored.eq(loader.write.payload)]
-        for taker in (lookup, locate, neurons, creditor, schedule):
+        for taker in (lookup, locate, synapses, neurons, creditor, schedule):
             m.d.comb += [taker.write.valid.eq(stores), taker.write.payload.eq(stored)]
-        m.d.comb += [synapses.write.valid.eq(loader.write.valid), synapses.write.payload.eq(loader.write.payload)]
 
         # the path of a spike
         wiring.connect(m, lookup.o, locate.i)
@@ -130,7 +129,7 @@ class Core(wiring.Component):
         m.d.sync += [getattr(counters, f"event{n}").eq(event) for n, event in enumerate(counted)]
 
         # what is asked for
-        asked = loader.read.payload
+        asked = stored.place  # where a read goes as well: it waits there
         m.d.comb += [place.read.payload.eq(asked) for place in (synapses, neurons, counters)]
         with m.Switch(asked.space):
             for space, place in ((Space.WEIGHTS, synapses), (Space.STATE, neurons), (None, counters)):

@@ -45,7 +45,7 @@ class Lookup(wiring.Component):
 
     ::
 
-        i ─► KEYS[key] ─► first, count ─► PROJECTIONS[first … first + count − 1] ─► o
+        i ─► KEYS[key] ─► first, more ─► PROJECTIONS[first … first + more] ─► o
 
     Members
     -------
@@ -77,30 +77,27 @@ class Lookup(wiring.Component):
             wiring.connect(m, wiring.flipped(self.write), table.write)
 
         # k: the key's row is there; p: the projection's row is there
-        k_valid, k_packet, k_done = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.count)
+        k_valid, k_packet, k_done = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.more)
         is_credit = Signal()
-        k_next = Signal.like(k_done, init=1)  # one more, ready to be compared
         p_valid, p_packet, p_slot, p_first = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.slot), Signal()
         p_number = Signal.like(projections.address)
         k_last, k_moves = Signal(), Signal()
-        some = Mux(is_credit, keys.data.home, keys.data.count != 0)
+        some = Mux(is_credit, keys.data.home, keys.data.heard)
         m.d.comb += [
-            k_moves.eq(k_valid & (~p_valid | self.o.ready | ~some)),
-            k_last.eq(is_credit | ~some | (k_next == keys.data.count)),
+            k_moves.eq(k_valid & (~p_valid | self.o.ready)),
+            k_last.eq(is_credit | (k_done == keys.data.more)),
             self.i.ready.eq(~k_valid | (k_moves & k_last)),
-            self.stray.eq(k_valid & ~some),
+            self.stray.eq(k_moves & ~some),
             keys.address.eq(self.i.payload.key),
             keys.enable.eq(self.i.valid & self.i.ready),
             projections.address.eq(keys.data.first + k_done),
-            projections.enable.eq(k_moves & some),
+            projections.enable.eq(k_moves),
         ]
         with m.If(self.o.ready):
             m.d.sync += p_valid.eq(0)
-        with m.If(k_moves & some):
-            m.d.sync += [p_valid.eq(1), p_packet.eq(k_packet), p_slot.eq(keys.data.slot), p_first.eq(k_done == 0)]
-            m.d.sync += p_number.eq(projections.address)
         with m.If(k_moves):
-            m.d.sync += [k_done.eq(Mux(k_last, 0, k_next)), k_next.eq(Mux(k_last, 1, k_next + 1))]
+            m.d.sync += [p_valid.eq(some), p_packet.eq(k_packet), p_slot.eq(keys.data.slot), p_first.eq(k_done == 0)]
+            m.d.sync += [p_number.eq(projections.address), k_done.eq(Mux(k_last, 0, k_done + 1))]
             with m.If(k_last):
                 m.d.sync += k_valid.eq(0)
         with m.If(self.i.valid & self.i.ready):

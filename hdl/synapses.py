@@ -11,7 +11,7 @@ from amaranth.utils import exact_log2
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
-from .shapes import ANSWERS, PLACE_LAYOUT, READS, WRITES, within
+from .shapes import ANSWERS, READS, WRITES, within
 from .staged import Staged
 from .sums import Deep, Shallow
 from .walk import operation, update
@@ -111,9 +111,9 @@ class Synapses(wiring.Component):
         The sums of a group. Latency :meth:`latency`. Unless the Fabric is ``pipelined``, they
         and their update stay until the next, and an update has to stay for that latency.
     write : stream of 16-bit writes
-        For the weights. What is added in the second clock after a write is undefined.
+        For the weights. What was to be added a clock before a write is not.
     read : stream of reads
-        Of weights, answered on ``data`` some clocks after there was no operation.
+        Of weights, taken where there was no operation a clock before; answered on ``data`` some clocks later.
     data : stream of 16-bit answers
     """
 
@@ -137,13 +137,7 @@ class Synapses(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        fabric, i = self.fabric, self.i.payload
-        wants, place = Signal(), Signal(PLACE_LAYOUT, reset_less=True)  # a read waits until there is no operation
-        m.d.comb += self.read.ready.eq(~wants)
-        with m.If(self.read.valid & self.read.ready):
-            m.d.sync += [wants.eq(1), place.eq(self.read.payload)]
-        with m.Elif(~self.i.valid):
-            m.d.sync += wants.eq(0)
+        fabric, i, place = self.fabric, self.i.payload, self.read.payload
 
         def at(stage, name, value, shape=None, **kept):
             return Staged(m, name, stage, value, shape, **kept)
@@ -153,14 +147,16 @@ class Synapses(wiring.Component):
         clears = at(0, "clears", i.clear)
         row = at(0, "row", i.row)
         weights_at = at(0, "weights_at", i.weights)
-        asked = at(0, "asked", wants & ~self.i.valid, resets=True)
+        busy = at(0, "busy", self.i.valid, resets=True)
+        asked = at(1, "asked", self.read.valid & ~busy[1], resets=True)  # a read waits until there is no operation
+        m.d.comb += self.read.ready.eq(~busy[1])
         last, second = (stores[1 + n] & (row[1 + n] == row[1]) for n in (1, 2))  # its row, n operations ago
         second &= fabric.pipelined & ~last
         last, second = at(1, "last", last & ~clears[1]), at(1, "second", second & ~clears[1])
         reads = at(2, "reads", Mux(clears[2] | last[2] | second[2], fabric.sum_rows, row[2]))
 
-        loads, loaded = at(0, "loads", self.write.valid, resets=True), at(0, "loaded", self.write.payload)
-        where = at(1, "where", Mux(loads[1], loaded[1].place.address, Mux(asked[1], place.address, weights_at[1])))
+        loads, loaded = self.write.valid, self.write.payload
+        where = at(1, "where", Mux(loads, loaded.place.address, Mux(asked[1], place.address, weights_at[1])))
         slices = []
         for n, wide in enumerate(widths(fabric)):
             m.submodules[f"slice_{n}"] = part = Slice(fabric, WIDE * n, wide, self.stored)
@@ -173,8 +169,8 @@ class Synapses(wiring.Component):
                 part.d_store.eq(stores[5]),
                 part.c_clears.eq(clears[4]),
                 part.d_clears.eq(clears[5]),
-                part.write.valid.eq(loads[1]),
-                part.write.payload.eq(loaded[1]),
+                part.write.valid.eq(loads),
+                part.write.payload.eq(loaded),
             ]
             slices.append(part)
         sums = Cat(part.swept for part in slices)

@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Kind, Space
 from ..models.words import READ_BITS
-from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, PLACE_LAYOUT, READS, SPACE_LAYOUT, WRITES, within
+from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, READS, SPACE_LAYOUT, WRITES, within
 
 __all__ = ["Loader", "Table"]
 
@@ -106,40 +106,45 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        at = Signal(PLACE_LAYOUT)
+        place = Signal(SPACE_LAYOUT)
+        chunk = Signal(range(max(2, *self.chunks.values())))
+        last = Signal.like(chunk, init=self.chunks.get(Space(0), 1) - 1)  # of a word there
         left = Signal(READ_BITS)  # values of a READ still to send
-        answering = Signal()
-        last = Signal.like(at.chunk)
-        with m.Switch(at.space):
-            for s, chunks in self.chunks.items():
-                with m.Case(s):
-                    m.d.comb += last.eq(chunks - 1)
+        idle, asks, answering = Signal(init=1), Signal(), Signal()  # the next is asked for; its answer is under way
 
         step = Signal()
         with m.If(step):
-            m.d.sync += at.chunk.eq(at.chunk + 1)
-            with m.If(at.chunk == last):
-                m.d.sync += [at.chunk.eq(0), at.address.eq(at.address + 1)]
+            m.d.sync += chunk.eq(chunk + 1)
+            with m.If(chunk == last):
+                m.d.sync += [chunk.eq(0), place.address.eq(place.address + 1)]
+        at = self.write.payload.place
 
         m.d.comb += [
-            self.i.ready.eq((left == 0) & ~answering),
-            self.write.payload.place.eq(at),
+            answering.eq(~idle & ~asks),
+            self.i.ready.eq(idle),
+            at.address.eq(place.address),
+            at.space.eq(place.space),
+            at.chunk.eq(chunk),
             self.write.payload.data.eq(self.i.payload.index),
-            self.read.valid.eq((left != 0) & ~answering),
+            self.read.valid.eq(asks),
             self.read.payload.eq(at),
         ]
         with m.If(self.i.valid & self.i.ready), m.Switch(self.i.payload.kind):
             with m.Case(Kind.ADDRESS):
-                place = SPACE_LAYOUT(self.i.payload.index)
-                m.d.sync += [at.address.eq(place.address), at.space.eq(place.space), at.chunk.eq(0)]
+                m.d.sync += [place.eq(self.i.payload.index), chunk.eq(0), last.eq(0)]
+                with m.Switch(SPACE_LAYOUT(self.i.payload.index).space):
+                    for space, chunks in self.chunks.items():
+                        with m.Case(space):
+                            m.d.sync += last.eq(chunks - 1)
             with m.Case(Kind.WRITE):
                 m.d.comb += [self.write.valid.eq(1), step.eq(1)]
             with m.Case(Kind.READ):
-                m.d.sync += left.eq(self.i.payload.index)
+                asked = self.i.payload.index[:READ_BITS]
+                m.d.sync += [left.eq(asked), idle.eq(asked == 0), asks.eq(asked != 0)]
 
         held, there = Signal(CHUNK), Signal()
         with m.If(self.read.valid & self.read.ready):
-            m.d.sync += answering.eq(1)
+            m.d.sync += asks.eq(0)
         with m.If(self.data.valid):
             m.d.comb += step.eq(1)
             m.d.sync += [left.eq(left - 1), held.eq(self.data.payload), there.eq(1)]
@@ -149,5 +154,5 @@ class Loader(wiring.Component):
             self.o.payload.index.eq(held),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [answering.eq(0), there.eq(0)]
+            m.d.sync += [there.eq(0), idle.eq(left == 0), asks.eq(left != 0)]
         return m

@@ -132,11 +132,13 @@ class Fabric:
 
     @cached_property
     def key_record(self) -> Record:
-        """Row ``key`` of KEYS: ``count`` projections from ``first`` on; ``home``: population ``slot`` has this key."""
+        """Row ``key`` of KEYS. ``heard``: it has projection ``first`` and so many ``more`` behind that; ``home``: it is that
+        of population ``slot``."""
         return Record(
             first=bits_for(self.projections),
-            count=bits_for(self.projections + 1),
+            more=bits_for(self.projections),
             slot=bits_for(self.populations),
+            heard=1,
             home=1,
         )
 

@@ -210,7 +210,7 @@ def lookup(c: int, p: Any, b: Any, s: Any, moves: int) -> int:
     packet = s.key[c]
     key, is_credit = packet >> KEY & KEYS, packet & 7 == CREDIT
     some = p.home[c, key] >= 0 if is_credit else p.projections[c, key] > 0
-    k_moves = packet != 0 and (not s.found[c] or moves or not some)
+    k_moves = packet != 0 and (not s.found[c] or moves)
     k_last = is_credit or not some or s.done[c] + 1 == p.projections[c, key]
     if moves:
         s.found[c] = 0

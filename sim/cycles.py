@@ -124,6 +124,7 @@ def _counts(stored: Stored, space: Space, record: Record, count: int) -> Ints:
 def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
     """The tables of a core, under the names that :class:`Plan` gives them."""
     keys = _rows(stored, Space.KEYS, fabric.key_record, fabric.keys)
+    count = np.where(keys["heard"], keys["more"] + 1, 0)
     projections = _rows(stored, Space.PROJECTIONS, fabric.projection_record, fabric.projections)
     populations = _rows(stored, Space.POPULATIONS, fabric.population_record, fabric.populations)
     populations["credits_first"] = _owed(populations["credits_first"], fabric)
@@ -132,10 +133,10 @@ def _core(stored: Stored, fabric: Fabric, parts: list[Part]) -> dict[str, Ints]:
     axes = [_counts(stored, *axis) for axis in fabric.axes]
     costs, words, length = np.zeros(fabric.projections, np.int64), [np.zeros(0, np.int64)], 0
     for part in parts:
-        for n in range(keys["first"][part.key], keys["first"][part.key] + keys["count"][part.key]):
+        for n in range(keys["first"][part.key], keys["first"][part.key] + count[part.key]):
             words.append(rows_of({name: int(column[n]) for name, column in projections.items()}, part.indices, axes))
             costs[n], length = length, length + part.indices
-    return {"first": keys["first"], "projections": keys["count"], "home": np.where(keys["home"], keys["slot"], -1),
+    return {"first": keys["first"], "projections": count, "home": np.where(keys["home"], keys["slot"], -1),
             "target": projections["slot"], "late": projections["late"], "costs": costs, "words": np.concatenate(words),
             "groups": Walk.clocks(fabric, pace, neurons),
             "tail": np.where(pace > 1, pace - 1, -(-neurons // fabric.update_lanes) % fabric.groups == 1 % fabric.groups),

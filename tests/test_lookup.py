@@ -15,8 +15,9 @@ def random_tables(r):
     keys = []
     for _ in range(TOY.keys):
         first = r.randrange(TOY.projections)
-        count = r.choice([0, 1, r.randint(0, TOY.projections - first)])
-        keys.append({"first": first, "count": count, "slot": r.randrange(TOY.populations), "home": r.randrange(2)})
+        more = r.choice([0, r.randrange(TOY.projections - first)])
+        keys.append({"first": first, "heard": r.randrange(2), "slot": r.randrange(TOY.populations), "home": r.randrange(2)})
+        keys[-1]["more"] = more * keys[-1]["heard"]
     fields = TOY.projection_record.fields
     projections = [{name: r.getrandbits(f.width) for name, f in fields.items()} for _ in range(TOY.projections)]
     return keys, projections
@@ -28,7 +29,7 @@ def arrivals(p, keys, projections):
     common = {"kind": p["kind"], "index": p["index"], "home": row["slot"]}
     if p["kind"] == Kind.CREDIT:
         return [common | {"first": 1}] * row["home"]
-    mine = projections[row["first"] : row["first"] + row["count"]]
+    mine = projections[row["first"] : row["first"] + row["more"] + 1] if row["heard"] else []
     return [common | {"projection": {name: q[name] for name in INDEXING}, "number": row["first"] + n,
                       "first": int(n == 0)} for n, q in enumerate(mine)]
 

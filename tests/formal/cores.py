@@ -10,6 +10,7 @@ from aerloom.hdl.lookup import Lookup
 from aerloom.hdl.schedule import Schedule
 from aerloom.hdl.table import Loader
 from aerloom.models.fabric import Kind, Space
+from aerloom.models.words import READ_BITS
 
 from .blocks import TOY, balance
 from .tools import Harness, Rows, using
@@ -45,7 +46,7 @@ def lookup(block=Lookup) -> Harness:
     h.obeys(i)
     h.keeps(o)
     for row in keys:
-        h.assume((row.first + row.count <= TOY.projections) & (row.count != 0) & row.home)
+        h.assume((row.first + row.more < TOY.projections) & row.heard & row.home)
     h.assume((i.payload.key < TOY.keys) & (i.payload.kind >= Kind.SPIKE) & (i.payload.kind <= Kind.CREDIT))
     h.assume(i.payload.index[:2] == h.count(i.valid & i.ready, 2))
     taken, done = Array(Signal.like(Value.cast(i.payload), name=f"taken_{n}") for n in range(4)), Signal(2)
@@ -63,7 +64,7 @@ def lookup(block=Lookup) -> Harness:
     h.check(~(o.valid & ~is_credit) | (Value.cast(p.projection) == Value.cast(projection)))
     with m.If(o.valid & o.ready):
         m.d.sync += done.eq(done + 1)
-        with m.If(is_credit | (done + 1 == row.count)):
+        with m.If(is_credit | (done == row.more)):
             m.d.sync += [done.eq(0), now.eq(now + 1)]
     h.check(~h.dut.stray)
     return h
@@ -96,7 +97,7 @@ def loader(block=Loader) -> Harness:
     h.obeys(i)
     h.keeps(o)
     asked = Signal(20)
-    h.m.d.sync += asked.eq(asked + Mux(i.valid & i.ready & (i.payload.kind == Kind.READ), i.payload.index, 0))
+    h.m.d.sync += asked.eq(asked + Mux(i.valid & i.ready & (i.payload.kind == Kind.READ), i.payload.index[:READ_BITS], 0))
     h.check((h.count(o.valid & o.ready, 20) + left + h.inner["there"])[:20] == asked)
     h.check(~o.valid | (o.payload.kind == Kind.VALUE) & (o.payload.key == 3))
     reads, data, waits = h.dut.read, h.dut.data, Signal()
