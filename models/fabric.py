@@ -132,8 +132,8 @@ class Fabric:
 
     @cached_property
     def key_record(self) -> Record:
-        """Row ``key`` of KEYS. ``heard``: it has projection ``first`` and so many ``more`` behind that; ``home``: it is that
-        of population ``slot``."""
+        """Row ``key`` of KEYS. ``heard``: it has projection ``first`` and ``more`` behind that one; ``home``: it is the key of
+        population ``slot``."""
         return Record(
             first=bits_for(self.projections),
             more=bits_for(self.projections),

@@ -100,7 +100,8 @@ class Chip:
                         first_tokens[key] = row["tokens"]
             home = {key_rows[key]["slot"]: key for key in keys if key_rows[key]["home"]}
             self.links.append({
-                key: [(home[q["slot"]], q["late"], q.get("ahead", 0)) for q in links[row["first"] :][: row["heard"] * (row["more"] + 1)]]
+                key: [(home[q["slot"]], q["late"], q.get("ahead", 0))
+                      for q in links[row["first"] : row["first"] + row["heard"] * (row["more"] + 1)]]
                 for key, row in zip(keys, key_rows, strict=False)
             })
         if bug == "wrong order":
