@@ -132,7 +132,7 @@ class Fabric:
 
     @cached_property
     def key_record(self) -> Record:
-        """Row ``key`` of KEYS. ``heard``: it has projection ``first`` and ``more`` behind that one; ``home``: it is the key of
+        """Row ``key`` of KEYS. ``heard``: it has projection ``first`` and ``more`` behind that one; ``home``: it is that of
         population ``slot``."""
         return Record(
             first=bits_for(self.projections),
