@@ -53,21 +53,16 @@ class Entrance(wiring.Component):
         m.submodules.gates = gates = Table(Space.GATES, layout(fabric.gate_record), fabric.inputs, stored=self.stored)
         m.submodules.credits = credits = Ledger(fabric.inputs, fabric.token_bits)
         wiring.connect(m, wiring.flipped(self.write), gates.write)
-        wiring.connect(m, wiring.flipped(self.credit), credits.paid)
         key = Signal(range(fabric.inputs + 1))
         known = Signal(fabric.inputs)  # inputs that the network has
         packet = self.i.payload
         m.d.comb += [self.o.payload.eq(packet), self.own.payload.eq(packet)]
-        m.d.comb += [gates.address.eq(key), credits.owed.payload.slot.eq(key)]
+        m.d.comb += [gates.address.eq(key), credits.paid.eq(self.credit.valid << self.credit.payload)]
         with m.FSM():
             with m.State("FETCH FIRST"):  # after a reset: what the very first step of each input waits for
                 m.next = "FIRST"
             with m.State("FIRST"):
-                m.d.comb += [
-                    credits.owed.valid.eq(1),
-                    credits.owed.payload.first.eq(1),
-                    credits.owed.payload.amount.eq(gates.data.credits_first),
-                ]
+                m.d.comb += [credits.owed.eq(1 << key), credits.less.eq(gates.data.credits_first - 1)]
                 m.d.sync += [key.eq(key + 1), known.bit_select(key, 1).eq(gates.data.known)]
                 m.next = "FETCH FIRST"
                 with m.If(key == fabric.inputs - 1):
@@ -99,6 +94,6 @@ class Entrance(wiring.Component):
             with m.State("FETCH STEP"):
                 m.next = "OWE"
             with m.State("OWE"):
-                m.d.comb += [credits.owed.valid.eq(1), credits.owed.payload.amount.eq(gates.data.credits)]
+                m.d.comb += [credits.owed.eq(1 << key), credits.less.eq(gates.data.credits - 1)]
                 m.next = "PASS"
         return m

@@ -149,8 +149,7 @@ class Locate(wiring.Component):
         if not axes:
             fields = {name: r[name] for name in ("kind", "slot", "first", "known")} | {
                 name: getattr(p, name) for name in (*steps, "rows", "fanout")
-            } | {"weights": p.weights + r["index"], "hits": r["known"] & (r["kind"] == Kind.SPIKE) & (p.rows != 0),
-                 "one_row": p.rows == 1}
+            } | {"weights": p.weights + r["index"], "hits": r["known"] & (r["kind"] == Kind.SPIKE), "one_row": p.rows == 1}
             return self._leave(m, exit_, there, fields)
         says = {}
         for name, table in axes.items():

@@ -79,7 +79,7 @@ class Schedule(wiring.Component):
         with m.If(self.sent.valid):
             m.d.sync += idle.bit_select(self.sent.payload, 1).eq(1)
 
-        slot = Signal.like(tokens.paid.payload)
+        slot = Signal.like(self.token.payload)
         row, rest = populations.data, steps_read.data
         if fabric.pipelined:  # plain registers, so that they can be those of blocks of RAM
             row, rest = Signal.like(row, name="row", reset_less=True), Signal(CHUNK, reset_less=True)
@@ -87,14 +87,12 @@ class Schedule(wiring.Component):
         m.d.comb += [populations.address.eq(slot), steps_read.addr.eq(slot), steps_write.addr.eq(slot)]
         owes, first = Signal(2), Signal()  # tokens, credits: so many more; so many for the first step
         for n, (ledger, paid, name) in enumerate(((tokens, self.token, "tokens"), (credits, self.credit, "credits"))):
-            m.d.sync += [  # all a clock late: what the walk and the table say comes from far away
-                ledger.paid.valid.eq(paid.valid),
-                ledger.paid.payload.eq(paid.payload),
-                ledger.owed.valid.eq(owes[n]),
-                ledger.owed.payload.slot.eq(slot),
-                ledger.owed.payload.first.eq(first),
-                ledger.owed.payload.amount.eq(Mux(first, getattr(row, f"{name}_first"), getattr(row, name))),
-            ]
+            more = Mux(first, getattr(row, f"{name}_first"), getattr(row, name))
+            for register, value in ((ledger.paid, paid.valid << paid.payload), (ledger.owed, owes[n] << slot),
+                                    (ledger.less, more - 1)):  # late, as the walk and the table are far away
+                late = Signal.like(register)
+                m.d.sync += late.eq(value)
+                m.d.comb += register.eq(late)
         m.d.comb += [
             self.sweeps.payload.slot.eq(slot),
             self.sweeps.payload.fresh.eq(self.fresh.bit_select(slot, 1)),

@@ -1,6 +1,6 @@
 """Memories that the host fills through packets, and the unit that takes those packets."""
 
-from amaranth.hdl import Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Module, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -51,15 +51,14 @@ class Table(wiring.Component):
         attributes = {self.kind: 1} if self.kind else {}
         m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known, attrs=attributes)
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
-        here = Signal(self.chunks)
-        w, place = self.write.payload, self.write.payload.place
-        mine = self.write.valid & within(place, self.space, self.depth)
         # all a clock late, as it comes from far away; tables side by side share what they keep
-        m.d.sync += [here[n].eq(mine & (place.chunk == self.first + n)) for n in range(self.chunks)]
-        address, word = Signal.like(place.address, reset_less=True), Signal(CHUNK, reset_less=True)
-        m.d.sync += [address.eq(place.address), word.eq(w.data)]
+        here, place = Signal(), self.write.payload.place
+        m.d.sync += here.eq(self.write.valid & within(place, self.space, self.depth))
+        address, chunk, word = (Signal.like(value, name=name, reset_less=True) for name, value in (
+            ("address", place.address), ("chunk", place.chunk), ("word", self.write.payload.data)))
+        m.d.sync += [address.eq(place.address), chunk.eq(place.chunk), word.eq(self.write.payload.data)]
         m.d.comb += [
-            write.en.eq(here),
+            write.en.eq(Cat(here & (chunk == self.first + n) for n in range(self.chunks))),
             write.addr.eq(address),
             write.data.eq(word.replicate(self.chunks)),
             read.addr.eq(self.address),

@@ -141,7 +141,7 @@ class Walk(wiring.Component):
 
         clearing, row = Signal(init=1), Signal.like(o.row)
         sweeping, visiting, walks = Signal(), Signal(), Signal()
-        works, job = Signal(), Signal(sweep(fabric))  # the sweep has the sums in this clock
+        works, job = Signal(init=1), Signal(sweep(fabric))  # no spike has the sums in this clock
         shut, begins = Signal(), Signal()  # rows of the sweep are still to be read; it begins
         # whether the step of spikes is odd, and that of the sweep
         comes, goes = (Signal(name=name) if fabric.ahead else Const(0, 0) for name in ("comes", "goes"))
@@ -156,18 +156,15 @@ class Walk(wiring.Component):
                 m.d.sync += goes.eq(taken.bit_select(takes.slot, 1))
                 m.d.sync += taken.bit_select(takes.slot, 1).eq(taken.bit_select(takes.slot, 1) ^ takes.ahead)
             own &= comes == goes
-        with m.If(clearing):
-            m.d.comb += [o.clear.eq(1), o.row.eq(row)]
-            m.d.sync += row.eq(row + 1)
-            with m.If(row == fabric.sum_rows - 1):
-                m.d.sync += clearing.eq(0)
+        cleared = row == fabric.sum_rows - 1
+        m.d.sync += [row.eq(row + clearing), clearing.eq(clearing & ~cleared)]
 
         # what comes goes on, unless others have the sums
         free, moves, strikes = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.sweeps.ready.eq(~clearing & ~sweeping & ~walks),
+            self.sweeps.ready.eq(~works & ~sweeping & ~walks),
             begins.eq(self.sweeps.valid & self.sweeps.ready),
-            free.eq(~(clearing | works | (shut & own) | begins)),
+            free.eq(~(works | (shut & own) | begins)),
             moves.eq(self.i.valid & free),
             strikes.eq(v.hits & ~(v.late & self.fresh.bit_select(v.slot, 1))),
             visiting.eq(moves & strikes),
@@ -175,12 +172,23 @@ class Walk(wiring.Component):
             self.credit.valid.eq(moves & (v.kind == Kind.CREDIT)),
             self.token.payload.eq(v.slot),
             self.credit.payload.eq(v.slot),
-            self.o.valid.eq(clearing | works | visiting),
+            self.o.valid.eq(works | visiting),
+            o.add.eq(visiting),
         ]
         with m.If(moves & v.first & (v.kind == Kind.SPIKE) & ~walks):
             m.d.comb += [self.taken.eq(v.known), self.stray.eq(~v.known)]
-        m.d.comb += self.i.ready.eq(free & (~strikes | self._visit(m, visiting, walks, comes)))
-        self._sweep(m, sweeping, works, shut, begins, job, goes, select)
+        visited, ends = self._visit(m, visiting, walks)
+        swept, uses = self._sweep(m, sweeping, shut, begins, job, select)
+        if self.pace == 1:  # a register, as by it is decided what is taken
+            m.d.sync += works.eq(uses | (clearing & ~cleared))
+        else:
+            m.d.comb += works.eq(uses | clearing)
+        m.d.comb += [
+            self.i.ready.eq(free & (~strikes | ends)),
+            o.clear.eq(works & ~o.sweep),
+            o.row.eq(Mux(works, Mux(clearing, row, Cat(goes, swept)), Cat(comes, visited["row"]))),
+            o.weights.eq(visited["weights"]),
+        ]
         return m
 
     @staticmethod
@@ -191,10 +199,10 @@ class Walk(wiring.Component):
             return groups * pace
         return groups + (-(-neurons // fabric.lanes) if fabric.groups == 1 else groups % fabric.groups == 1)
 
-    def _visit(self, m, visiting, walks, odd):
-        """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already. Returns whether
-        this is the last."""
-        o, v = self.o.payload, self.i.payload
+    def _visit(self, m, visiting, walks):
+        """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already. Returns where it
+        is, and whether there it ends."""
+        v = self.i.payload
         loops = [Loop(v, "row", v.rows, v.one_row, 1, v.stride)]  # the innermost first
         if self.fabric.places:
             loops += [Loop(v, "column", v.columns, v.one_column, v.row_x, v.weights_x),
@@ -206,7 +214,6 @@ class Walk(wiring.Component):
         m.d.sync += [begun.eq(visiting & begins), fanout.eq(v.fanout)]
         m.d.comb += self.operations.eq(Mux(begun, fanout, 0))
         with m.If(visiting):
-            m.d.comb += [o.add.eq(1), o.row.eq(Cat(odd, row["row"]))]
             m.d.sync += [walks.eq(1), begins.eq(row["last"])]
             for loop in loops:
                 m.d.sync += [loop.later[of].eq(now) for of, now in loop.now.items()]
@@ -221,17 +228,17 @@ class Walk(wiring.Component):
                                      inner.later["weights"].eq(now["weights"] + loop.by_weights)]
             with m.Else():
                 m.d.sync += walks.eq(0)
-        m.d.comb += o.weights.eq(row["weights"])
-        return Cat(loop.now["last"] for loop in loops).all()
+        return row, Cat(loop.now["last"] for loop in loops).all()
 
-    def _sweep(self, m, sweeping, works, shut, begins, job, odd, select):
-        """The groups of a population while ``sweeping``, one after the other; first it waits until sums are stored."""
+    def _sweep(self, m, sweeping, shut, begins, job, select):
+        """The groups of a population while ``sweeping``, one after the other; first it waits until sums are stored. Returns
+        the row that it is at, and whether it has the lanes: in this clock or, where the pace is one, in the next."""
         fabric, update, lanes = self.fabric, self.updates.payload, self.fabric.update_lanes
         group = Signal.like(update.state)  # that is updated, counted from the first
         differs = group ^ (job.final >> exact_log2(lanes))  # from the last
         other_row, last, ends = Signal(), Signal(), Signal()  # than that of the last; of the sweep; of a row
         waits, due = Signal(range(max(self.pause, self.pace - 2) + 1)), Signal(init=1)  # then the group is, or is done
-        reads, clears, moves = Signal(), Signal(), Signal()
+        reads, moves = Signal(), Signal()
         # what others call it, and its parameters: counted like groups, unless there are planes
         place, own = self._planes(m, moves, begins, job) if fabric.places else (group, group)
         m.d.comb += [
@@ -249,15 +256,15 @@ class Walk(wiring.Component):
         ]
         with m.If(begins):
             m.d.sync += [sweeping.eq(1), shut.eq(1), waits.eq(self.pause), job.eq(self.sweeps.payload), group.eq(0)]
-        with m.If(reads | clears):
-            m.d.comb += [works.eq(1), self.o.payload.row.eq(Cat(odd, update.state >> select)),
-                         self.o.payload.sweep.eq(reads), self.o.payload.clear.eq(clears)]
-        if self.pace == 1:  # registers, as the walk decides by them what it takes
-            m.d.sync += [reads.eq(Mux(waits != 0, waits == 1, moves & ends & ~last)), clears.eq(reads)]
+        m.d.comb += self.o.payload.sweep.eq(reads)
+        if self.pace == 1:
+            will = Mux(waits != 0, waits == 1, moves & ends & ~last)
+            m.d.sync += reads.eq(will)
             with m.If(reads & ~other_row):
                 m.d.sync += shut.eq(0)
         else:
-            m.d.comb += [reads.eq(self.updates.valid), clears.eq(sweeping & (waits == 0) & ~due & ends)]
+            m.d.comb += reads.eq(self.updates.valid)
+            will = sweeping & (waits == 0) & ~due & ends
         with m.If(waits != 0):
             m.d.sync += waits.eq(waits - 1)
         with m.Elif(sweeping & due & ((reads & ends) | (self.pace > 1))):
@@ -267,6 +274,7 @@ class Walk(wiring.Component):
             m.d.sync += [due.eq(1), group.eq(group + 1), sweeping.eq(~last)]
             with m.If(last):
                 m.d.sync += shut.eq(0)
+        return update.state >> select, will | reads
 
     def _planes(self, m, moves, begins, job):
         """Number and parameters of a group where positions do not simply follow each other."""

@@ -1,6 +1,6 @@
 """Countdowns, against a few lines of Python."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ SLOTS, BITS = 3, 2
 class Clocked(wiring.Component):
     """A Ledger that sees one item per clock, and says what is free after each."""
 
-    i: In(stream.Signature(data.StructLayout({"pays": 1, "paid": 2, "owes": 1, "owed": 2, "amount": BITS, "first": 1})))
+    i: In(stream.Signature(data.StructLayout({"paid": SLOTS, "owed": SLOTS, "less": BITS})))
     o: Out(stream.Signature(SLOTS, always_ready=True))
 
     def elaborate(self, platform):
@@ -25,12 +25,9 @@ class Clocked(wiring.Component):
         i, taken = self.i.payload, self.i.valid
         m.d.comb += [
             self.i.ready.eq(1),
-            ledger.paid.valid.eq(taken & i.pays),
-            ledger.paid.payload.eq(i.paid),
-            ledger.owed.valid.eq(taken & i.owes),
-            ledger.owed.payload.slot.eq(i.owed),
-            ledger.owed.payload.amount.eq(i.amount),
-            ledger.owed.payload.first.eq(i.first),
+            ledger.paid.eq(Mux(taken, i.paid, 0)),
+            ledger.owed.eq(Mux(taken, i.owed, 0)),
+            ledger.less.eq(i.less),
             self.o.payload.eq(ledger.free),
         ]
         m.d.sync += self.o.valid.eq(taken)
@@ -39,20 +36,16 @@ class Clocked(wiring.Component):
 
 def free_after(events):
     """The bits of the slots that wait for nothing, or have one in advance, after each clock."""
-    left, out = dict.fromkeys(range(SLOTS), 1), []
+    left, out = [0] * SLOTS, []
     for e in events:
-        if e["owes"] and e["owed"] in left:
-            left[e["owed"]] += e["amount"] - e["first"]
-        if e["pays"] and e["paid"] in left:
-            left[e["paid"]] -= 1
-        out.append(sum((left[n] % 2**BITS in (0, 2**BITS - 1)) << n for n in left))
+        for n in range(SLOTS):
+            left[n] += (e["less"] + 1) * (e["owed"] >> n & 1) - (e["paid"] >> n & 1)
+        out.append(sum((left[n] % 2**BITS in (0, 2**BITS - 1)) << n for n in range(SLOTS)))
     return out
 
 
-EVENTS = st.fixed_dictionaries(
-    {name: st.integers(0, 1) for name in ("pays", "owes", "first")}
-    | {name: st.integers(0, 3) for name in ("paid", "owed", "amount")}
-)
+EVENTS = st.fixed_dictionaries({"paid": st.integers(0, 2**SLOTS - 1), "owed": st.integers(0, 2**SLOTS - 1),
+                                "less": st.integers(0, 2**BITS - 1)})
 
 
 def test_a_slot_is_free_when_all_it_owes_is_paid(engine):

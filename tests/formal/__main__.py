@@ -57,7 +57,7 @@ PROOFS = [
     Proof(Route, blocks.route, 8, 3, [("routes.enable.eq(self.i.ready)", "routes.enable.eq(1)")]),
     *(Proof(Router, partial(blocks.router, watched=n), 8, 3, [LEAKY]) for n in range(3)),
     Proof(Router, blocks.flow, 12, 0, [SLOW]),
-    Proof(Ledger, blocks.ledger, 8, 3, [("owed.first - both", "owed.first")]),
+    Proof(Ledger, blocks.ledger, 8, 3, [("~self.paid[slot]", "0")]),
     Proof(Entrance, blocks.entrance, 12, 3, [
         ("with m.Elif(credits.free.bit_select(slot, 1)):", "with m.Else():"),
         ("amount.eq(gates.data.credits)]", "amount.eq(0)]")]),

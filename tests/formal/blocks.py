@@ -209,17 +209,14 @@ def ledger(block=Ledger, slots: int = 2, bits: int = 3) -> Harness:
     """A slot is free when what it owes is paid, or one more, as long as it owes less than the counter holds."""
     h = Harness(block(slots, bits))
     for slot in range(slots):
-        paid = h.dut.paid.valid & (h.dut.paid.payload == slot)
-        o = h.dut.owed.payload
-        owed, first, begun = h.dut.owed.valid & (o.slot == slot), o.first, Signal(name=f"begun_{slot}")
+        paid, owed, begun = h.dut.paid[slot], h.dut.owed[slot], Signal(name=f"begun_{slot}")
         h.m.d.sync += begun.eq(begun | owed)
         due = Signal(8, name=f"due_{slot}")  # signed, as it may be paid before
-        h.m.d.sync += due.eq(due + Mux(owed, o.amount, 0) - paid)
-        h.assume(~owed | (first == ~begun))
+        h.m.d.sync += due.eq(due + Mux(owed, h.dut.less + 1, 0) - paid)
         h.assume(begun | (due == 0) | (due >= 0xF9))
         h.assume(~begun | (due < (1 << bits) - 1) | (due == 0xFF))
         h.check(~begun | (h.dut.free[slot] == ((due == 0) | (due == 0xFF))))
-        h.check(h.inner[f"left_{slot}"] == (due + ~begun)[:bits])
+        h.check(h.inner[f"left_{slot}"] == due[:bits])
     return h
 
 
@@ -259,8 +256,9 @@ def entrance(block=Entrance) -> Harness:
         begun = (state >= passing) | (key > n)
         pending = ((state == fetch_step) | (state == owe)) & (key == n)
         left = inner[f"credits.left_{n}"]
-        owes = Mux(begun, left + Mux(pending, row.credits, 0), left - 1 + row.credits_first)
+        owes = Mux(begun, left + Mux(pending, row.credits, 0), left + row.credits_first)
         h.check(owes[: len(left)] == due[: len(left)])
+        h.check(inner["credits.free"][n] == ((left == 0) | left.all()))
         h.check(due < (1 << TOY.token_bits) - 1)
         h.check(~begun | (inner["known"][n] == row.known))
     h.check(~(o.valid & passes) | (packet.key < TOY.inputs))

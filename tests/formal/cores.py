@@ -163,10 +163,12 @@ def schedule(block=Schedule) -> Harness:
             h.check(~(next_ & chosen) | (due <= 0))
             # the ledger hears of it a clock late
             begins = h.past((state == first) & chosen)
-            owes = h.past(Mux(taken, what, 0)) + Mux(begins, at_first - 1, 0)
+            owes = h.past(Mux(taken, what, 0)) + Mux(begins, at_first, 0)
             left = inner[f"{name}.left_{n}"] - h.past(pays) + owes
             bits = len(inner[f"{name}.left_{n}"])
-            h.check(Mux(begun, left, left - 1 + at_first)[:bits] == due[:bits])
+            h.check(Mux(begun, left, left + at_first)[:bits] == due[:bits])
+            left = inner[f"{name}.left_{n}"]
+            h.check(inner[f"{name}.free"][n] == ((left == 0) | left.all()))
             h.check(begun | (phase == IDLE))
     h.check(slot < TOY.populations)
     owed = Signal(2)
