@@ -13,7 +13,7 @@ from .lookup import Lookup
 from .neurons import Neurons
 from .schedule import Schedule
 from .shapes import PACKET_LAYOUT, PACKETS
-from .stream import Buffer, Hold, Merge
+from .stream import Buffer, First
 from .synapses import Synapses
 from .table import Loader
 from .walk import Walk
@@ -66,8 +66,7 @@ class Core(wiring.Component):
         m.submodules.emit = emit = Emit(fabric)
         m.submodules.schedule = schedule = Schedule(fabric, stored)
         m.submodules.creditor = creditor = Creditor(fabric, stored)
-        m.submodules.merge = merge = Merge(PACKET_LAYOUT, 3)
-        m.submodules.exit = exit_ = Hold(PACKET_LAYOUT)
+        m.submodules.exit = exit_ = First(PACKET_LAYOUT, 3)  # all of them pause
 
         # packets in: to the tables, or to the populations
         entering = self.i
@@ -75,12 +74,14 @@ class Core(wiring.Component):
             m.submodules.entry = entry = Buffer(PACKET_LAYOUT)
             wiring.connect(m, wiring.flipped(self.i), entry.i)
             entering = entry.o
-        m.d.comb += [loader.i.payload.eq(entering.payload), lookup.i.payload.eq(entering.payload)]
-        with m.Switch(entering.payload.kind):
-            with m.Case(Kind.SPIKE, Kind.STEP, Kind.CREDIT):
-                m.d.comb += [lookup.i.valid.eq(entering.valid), entering.ready.eq(lookup.i.ready)]
-            with m.Default():
-                m.d.comb += [loader.i.valid.eq(entering.valid), entering.ready.eq(loader.i.ready)]
+        of_node = entering.payload.kind >= Kind.ADDRESS
+        m.d.comb += [
+            loader.i.payload.eq(entering.payload),
+            lookup.i.payload.eq(entering.payload),
+            loader.i.valid.eq(entering.valid & of_node),
+            lookup.i.valid.eq(entering.valid & ~of_node),
+            entering.ready.eq(Mux(of_node, loader.i.ready, lookup.i.ready)),
+        ]
         stores, stored = loader.write.valid, loader.write.payload
         if fabric.pipelined:  # a clock to reach every table
             stores, stored = Signal(), Signal.like(loader.write.payload, reset_less=True)
@@ -107,10 +108,9 @@ class Core(wiring.Component):
         m.d.comb += walk.fresh.eq(schedule.fresh)
 
         # packets out
-        wiring.connect(m, emit.o, merge.i0)
-        wiring.connect(m, creditor.o, merge.i1)
-        wiring.connect(m, loader.o, merge.i2)
-        wiring.connect(m, merge.o, exit_.i)
+        wiring.connect(m, creditor.o, exit_.i0)
+        wiring.connect(m, emit.o, exit_.i1)
+        wiring.connect(m, loader.o, exit_.i2)
         wiring.connect(m, exit_.o, wiring.flipped(self.o))
 
         # what the core can be asked

@@ -147,6 +147,7 @@ class Neurons(wiring.Component):
         record, word = self.fabric.neuron_record, []
         due = needs(self.fabric)
         for stage, bits in fetched(self.fabric):
+            begin = max(0, stage - 1) if self.fabric.pipelined else stage  # later ones come through another register
             m.submodules[f"parameters_{lane}_{stage}"] = table = Table(
                 Space.PARAMETERS, len(bits), self.fabric.parameter_rows, lane * record.chunks + bits.start // CHUNK,
                 self.stored
@@ -154,10 +155,10 @@ class Neurons(wiring.Component):
             m.d.comb += [
                 table.write.valid.eq(self.write.valid),
                 table.write.payload.eq(self.write.payload),
-                table.address.eq(address[stage]),
+                table.address.eq(address[begin]),
             ]
             # where it waits, for a register at least, as the first can be that of a block of RAM itself
-            waits = given(f"waits_{lane}_{stage}", table.data, stage + 1 - self.fetching(self.fabric))
+            waits = given(f"waits_{lane}_{stage}", table.data, begin + 1 - self.fetching(self.fabric))
             word += [waits[due[n]][n - bits.start] for n in bits]
         return Cat(word)
 

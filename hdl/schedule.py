@@ -67,7 +67,7 @@ class Schedule(wiring.Component):
         )
         m.submodules.tokens = tokens = Ledger(slots, fabric.token_bits)
         m.submodules.credits = credits = Ledger(slots, fabric.token_bits)
-        m.submodules.steps = steps = Memory(  # of this sample, still to take
+        m.submodules.steps = steps = Memory(  # of this sample, that were taken
             shape=CHUNK, depth=slots, init=[], attrs={"small": 1}
         )
         steps_read, steps_write = steps.read_port(), steps.write_port()
@@ -107,7 +107,7 @@ class Schedule(wiring.Component):
             if name in row.shape().members:
                 m.d.comb += getattr(self.sweeps.payload, name).eq(getattr(row, name))
 
-        left = Signal(CHUNK)  # steps, with the one that is taken; 0: nobody counts
+        step = Signal(CHUNK + 1)  # of its sample, from one on
         may_sweep, may_send = tokens.free & idle, credits.free & ready
         with m.FSM():
             with m.State("READ FIRST"):
@@ -152,11 +152,11 @@ class Schedule(wiring.Component):
                 m.d.comb += owes[0].eq(1)
                 m.d.sync += self.sweeps.valid.eq(0)
                 m.d.sync += idle.bit_select(slot, 1).eq(0)
-                m.d.sync += left.eq(Mux(self.sweeps.payload.fresh, row.steps, rest))
+                m.d.sync += step.eq(Mux(self.sweeps.payload.fresh, 0, rest) + 1)
                 m.next = "GRANT"
             with m.State("GRANT"):
-                m.d.comb += [self.grants.valid.eq(1), steps_write.en.eq(1), steps_write.data.eq(left - left.any())]
-                m.d.sync += self.fresh.bit_select(slot, 1).eq(left == 1)
+                m.d.comb += [self.grants.valid.eq(1), steps_write.en.eq(1), steps_write.data.eq(step)]
+                m.d.sync += self.fresh.bit_select(slot, 1).eq(step == row.steps)
                 with m.If(self.grants.ready):
                     m.next = "CHOOSE"
         return m

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Buffer", "Hold", "Merge", "Queue", "Register"]
+__all__ = ["Buffer", "First", "Hold", "Merge", "Queue", "Register"]
 
 
 class Buffer(wiring.Component):
@@ -53,6 +53,39 @@ class Hold(wiring.Component):
         m.d.comb += [self.i.ready.eq(~self.o.valid | self.o.ready), self.o.payload.eq(item)]
         with m.If(self.i.ready):
             m.d.sync += [self.o.valid.eq(self.i.valid), item.eq(self.i.payload)]
+        return m
+
+
+class First(wiring.Component):
+    """Several streams into one register: the first of them that has anything goes first, and one that never ends would keep
+    the others waiting.
+
+    Members
+    -------
+    i0, i1, … : streams of ``shape``
+    o : stream of ``shape``
+        The order within each input is kept. Latency 1, one item per clock.
+    """
+
+    def __init__(self, shape, inputs: int):
+        self.inputs = inputs
+        super().__init__(
+            {f"i{n}": In(stream.Signature(shape)) for n in range(inputs)} | {"o": Out(stream.Signature(shape))}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        room, item = Signal(), Signal.like(self.o.payload, reset_less=True)
+        m.d.comb += [room.eq(~self.o.valid | self.o.ready), self.o.payload.eq(item)]
+        inputs, some = [getattr(self, f"i{n}") for n in range(self.inputs)], 0
+        for i in inputs:
+            m.d.comb += i.ready.eq(room & ~some)
+            some = some | i.valid
+        with m.If(room):
+            m.d.sync += [self.o.valid.eq(some), item.eq(inputs[-1].payload)]
+            for i in reversed(inputs):
+                with m.If(i.valid):
+                    m.d.sync += item.eq(i.payload)
         return m
 
 

@@ -108,14 +108,15 @@ class Loader(wiring.Component):
         place = Signal(SPACE_LAYOUT)
         chunk = Signal(range(max(2, *self.chunks.values())))
         last = Signal.like(chunk, init=self.chunks.get(Space(0), 1) - 1)  # of a word there
+        ends = Signal(init=last.init == 0)  # this is the last
         left = Signal(READ_BITS)  # values of a READ still to send
         idle, asks, answering = Signal(init=1), Signal(), Signal()  # the next is asked for; its answer is under way
 
         step = Signal()
         with m.If(step):
-            m.d.sync += chunk.eq(chunk + 1)
-            with m.If(chunk == last):
-                m.d.sync += [chunk.eq(0), place.address.eq(place.address + 1)]
+            m.d.sync += [chunk.eq(chunk + 1), ends.eq(chunk + 1 == last)]
+            with m.If(ends):
+                m.d.sync += [chunk.eq(0), ends.eq(last == 0), place.address.eq(place.address + 1)]
         at = self.write.payload.place
 
         m.d.comb += [
@@ -130,11 +131,11 @@ class Loader(wiring.Component):
         ]
         with m.If(self.i.valid & self.i.ready), m.Switch(self.i.payload.kind):
             with m.Case(Kind.ADDRESS):
-                m.d.sync += [place.eq(self.i.payload.index), chunk.eq(0), last.eq(0)]
+                m.d.sync += [place.eq(self.i.payload.index), chunk.eq(0), last.eq(0), ends.eq(1)]
                 with m.Switch(SPACE_LAYOUT(self.i.payload.index).space):
                     for space, chunks in self.chunks.items():
                         with m.Case(space):
-                            m.d.sync += last.eq(chunks - 1)
+                            m.d.sync += [last.eq(chunks - 1), ends.eq(chunks == 1)]
             with m.Case(Kind.WRITE):
                 m.d.comb += [self.write.valid.eq(1), step.eq(1)]
             with m.Case(Kind.READ):

@@ -332,18 +332,16 @@ def creditor(c: int, p: Any, s: Any, taken: int, slot: int) -> int:
 @compiled
 def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     """Computes :class:`aerloom.hdl.core.Core`; whether anything happens but rows that are counted."""
-    # what leaves: Emit, Creditor, Merge
+    # what leaves: Emit, Creditor, First
     more = s.more[c]
     sends = more != 0 or s.final[c] != 0
-    who = turn((sends != 0) | (s.grant[c] != 0) << 1, s.last[c], s.held[c], 3)
-    valid = sends if who == 0 else s.grant[c] != 0 if who == 1 else False
+    valid, credits = sends or s.grant[c] != 0, s.grant[c] != 0
     at = p.exit[c]
     free = not b.valid[at] or b.goes[at] != 0
     if valid and free:
         key = p.key[c, s.sender[c]] << KEY
-        b.came[at] = (s.grant[c] if who else
+        b.came[at] = (s.grant[c] if credits else
                       SPIKE | key | e.indices[s.next_spike[c]] << INDEX if more else STEP | key)
-    s.held[c], s.last[c] = valid and not free, who
 
     # what comes in: from the walk back to the entry
     visit, slot = s.arrived[c], s.slot[c]
@@ -366,8 +364,8 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     state = s.state[c]
     jobs_ready, grants_ready = not s.busy[c], s.granting[c] == 0
     started = schedule(c, p, e, s, walks & 2, jobs_ready, grants_ready)
-    sent = emit(c, p, e, s, valid and free and who == 0, slot if started == 1 else -1)
-    happens |= creditor(c, p, s, valid and free and who == 1, slot if started == 2 else -1)
+    sent = emit(c, p, e, s, sends and free and not credits, slot if started == 1 else -1)
+    happens |= creditor(c, p, s, credits and free, slot if started == 2 else -1)
     happens |= sent != 0 or state != s.state[c] or s.paid[c] != 0
     into = s.paid[c] >> SLOT & 0xFFF  # a clock late
     if s.paid[c] & 7 == STEP:

@@ -122,8 +122,6 @@ class Cores(NamedTuple):
     end: Ints
     next_group: Ints
     next_spike: Ints
-    last: Ints  # Merge
-    held: Ints
     adding: Ints  #: clocks in which the lanes add
 
 

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from aerloom.hdl.stream import Buffer, Hold, Merge, Queue, Register
+from aerloom.hdl.stream import Buffer, First, Hold, Merge, Queue, Register
 from aerloom.sim.engine import open_engine
 from aerloom.sim.traffic import Stuck
 from tests.wrap import Plain, many
@@ -39,11 +39,12 @@ def test_a_queue_holds_its_depth_and_one_more(depth):
 
 @STALLS
 @pytest.mark.parametrize("inputs", [2, 3])
-def test_a_merge_loses_nothing_and_keeps_each_inputs_order(engine, inputs, stall):
+@pytest.mark.parametrize("merge", [Merge, First])
+def test_a_merge_loses_nothing_and_keeps_each_inputs_order(engine, merge, inputs, stall):
     count = many(engine, 2000)
     send = {f"i{n}": np.arange(count // (n + 1)) << 2 | n for n in range(inputs)}
     total = sum(map(len, send.values()))
-    with open_engine(Plain(Merge(16, inputs)), engine, stall=stall, seed=inputs) as simulation:
+    with open_engine(Plain(merge(16, inputs)), engine, stall=stall, seed=inputs) as simulation:
         out = simulation.exchange(send, {"o": total}, drain=9)["o"]
     assert len(out) == total
     for n in range(inputs):
@@ -59,3 +60,10 @@ def test_a_merge_serves_everybody_in_turn_and_an_item_per_clock(engine, inputs):
             simulation.exchange({f"i{n}": [n] * 20}, {"o": 20})
         assert simulation.cycles == 40 * inputs
     assert {len(set(out[n : n + inputs].tolist())) for n in range(len(out) - inputs + 1)} == {inputs}
+
+
+def test_the_first_goes_first_and_an_item_per_clock(engine):
+    with open_engine(Plain(First(16, 3)), engine) as simulation:
+        out = simulation.exchange({f"i{n}": [n] * 20 for n in (2, 0, 1)}, {"o": 60})["o"]
+        assert simulation.cycles == 61
+    assert out.tolist() == [0] * 20 + [1] * 20 + [2] * 20

@@ -16,7 +16,7 @@ from aerloom.hdl.locate import Locate
 from aerloom.hdl.lookup import Lookup
 from aerloom.hdl.router import Fork, Route, Router
 from aerloom.hdl.schedule import Schedule
-from aerloom.hdl.stream import Buffer, Hold, Merge, Queue
+from aerloom.hdl.stream import Buffer, First, Hold, Merge, Queue
 from aerloom.hdl.table import Loader
 
 from . import blocks, cores
@@ -53,6 +53,7 @@ PROOFS = [
     Proof(Merge, blocks.merge, 8, 3, [
         ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << (n + 1) % count"),
         ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << n")]),
+    Proof(First, blocks.first, 8, 3, [("room & ~some", "room"), ("reversed(inputs)", "inputs")]),
     Proof(Fork, blocks.fork, 8, 3, [(" & ~done[n]", ""), ("taken.all()", "taken.any()")]),
     Proof(Route, blocks.route, 8, 3, [("routes.enable.eq(self.i.ready)", "routes.enable.eq(1)")]),
     *(Proof(Router, partial(blocks.router, watched=n), 8, 3, [LEAKY]) for n in range(3)),
@@ -60,16 +61,16 @@ PROOFS = [
     Proof(Ledger, blocks.ledger, 8, 3, [("~self.paid[slot]", "0")]),
     Proof(Entrance, blocks.entrance, 12, 3, [
         ("with m.Elif(credits.free.bit_select(slot, 1)):", "with m.Else():"),
-        ("amount.eq(gates.data.credits)]", "amount.eq(0)]")]),
+        ("less.eq(gates.data.credits - 1)]", "less.eq(0)]")]),
     Proof(Loader, cores.loader, 8, 3, [("with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):")]),
-    Proof(Lookup, cores.lookup, 7, 0, [("k_done.eq(Mux(k_last, 0, k_next))", "k_done.eq(k_next)")]),
+    Proof(Lookup, cores.lookup, 7, 0, [("k_done.eq(Mux(k_last, 0, k_done + 1))", "k_done.eq(k_done + 1)")]),
     Proof(Locate, cores.locate, 10, 3, [("moves.eq(exit_.i.ready)", "moves.eq(1)")]),
     Proof(Schedule, cores.schedule, 18, 3, [
         ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready"),
         ('m.next = "SETTLE"', 'm.next = "CHOOSE"')]),
     Proof(Creditor, cores.creditor, 8, 3, [MOVES]),
     Proof(Emit, cores.emit, 12, 0, [
-        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("& ~there & ~ahead & ~self", "& ~self")]),
+        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("ahead & ~last &", "ahead &")]),
 ]
 
 

@@ -12,12 +12,12 @@ from amaranth.hdl import Cat, Mux, Signal, Value, signed
 from aerloom.hdl.gate import Entrance
 from aerloom.hdl.ledger import Ledger
 from aerloom.hdl.router import Fork, Route, Router, routed
-from aerloom.hdl.stream import Buffer, Hold, Merge, Queue
+from aerloom.hdl.stream import Buffer, First, Hold, Merge, Queue
 from aerloom.models.fabric import Fabric, Kind
 
 from .tools import Harness, Rows, using
 
-__all__ = ["buffer", "entrance", "flow", "fork", "hold", "ledger", "merge", "queue", "route", "router"]
+__all__ = ["buffer", "entrance", "first", "flow", "fork", "hold", "ledger", "merge", "queue", "route", "router"]
 
 TOY = Fabric(
     "toy", cores=2, lanes=2, update_lanes=1, weight_bits=1, weight_words=2, rows=2, parameter_rows=2, populations=2,
@@ -92,6 +92,21 @@ def merge(block=Merge, inputs: int = 3) -> Harness:
         h.check(others < inputs)
         h.check(~i.valid | (others + before < inputs))
     h.check(sum(front[n] for n in range(inputs)) == 1)
+    return h
+
+
+def first(block=First, inputs: int = 3) -> Harness:
+    """What goes out came in a clock before, and nothing where there was something before it; offers are kept."""
+    h = Harness(block(4, inputs))
+    ins, o = [getattr(h.dut, f"i{n}") for n in range(inputs)], h.dut.o
+    h.obeys(*ins)
+    h.keeps(o)
+    moves, waits = [i.valid & i.ready for i in ins], o.valid & ~o.ready
+    h.check(sum(moves) == Cat(i.valid for i in ins).any() & ~waits)
+    for n, (i, moved) in enumerate(zip(ins, moves, strict=True)):
+        h.check(~moved | ~Cat(other.valid for other in ins[:n]).any())
+        h.check(~h.past(moved) | (o.valid & (o.payload == h.past(i.payload))))
+    h.check(o.valid == (h.past(sum(moves) != 0) | h.past(waits)))
     return h
 
 
