@@ -32,7 +32,7 @@ from aerloom.sim.cycles import cycles
 BOARD = "ulx3s-85f"
 CORE = Fabric("core", lanes=16, update_lanes=1, weight_words=2048, rows=256, ahead=False, parameter_rows=256, populations=4,
               projections=8, places=0, keys=16, currents=False, sum_bits=16, state_bits=16, spike_bits=1, refractory_bits=2)
-TARGET = "150"  # MHz, for place and route
+TARGET = "180"  # MHz, for place and route
 SEEDS = (1, 2, 3)  # of place and route: the fastest counts, all are told
 FABRICS = {
     "8 bits, 16 lanes, convolutions, synaptic filters": replace(CORE, places=16, currents=True),

@@ -135,7 +135,9 @@ class Core(wiring.Component):
             for space, place in ((Space.WEIGHTS, synapses), (Space.STATE, neurons), (None, counters)):
                 with m.Case(space) if space else m.Default():
                     m.d.comb += [place.read.valid.eq(loader.read.valid), loader.read.ready.eq(place.read.ready)]
-        for place in (synapses, neurons, counters):
-            with m.If(place.data.valid):
-                m.d.comb += [loader.data.valid.eq(1), loader.data.payload.eq(place.data.payload)]
+        own = Mux(asked.space == Space.STATE, neurons.data.payload, counters.data.payload)  # 0 for what is nowhere
+        m.d.comb += [
+            loader.data.valid.eq(synapses.data.valid | neurons.data.valid | counters.data.valid),
+            loader.data.payload.eq(synapses.data.payload | own),
+        ]
         return m

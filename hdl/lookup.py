@@ -78,14 +78,14 @@ class Lookup(wiring.Component):
 
         # k: the key's row is there; p: the projection's row is there
         k_valid, k_packet, k_done = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.more)
-        is_credit = Signal()
+        is_credit, k_first, k_ends = Signal(), Signal(), Signal()  # nothing is done yet; or all but one
         p_valid, p_packet, p_slot, p_first = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.slot), Signal()
         p_number = Signal.like(projections.address)
         k_last, k_moves = Signal(), Signal()
         some = Mux(is_credit, keys.data.home, keys.data.heard)
         m.d.comb += [
             k_moves.eq(k_valid & (~p_valid | self.o.ready)),
-            k_last.eq(is_credit | (k_done == keys.data.more)),
+            k_last.eq(is_credit | Mux(k_first, keys.data.alone, k_ends)),
             self.i.ready.eq(~k_valid | (k_moves & k_last)),
             self.stray.eq(k_moves & ~some),
             keys.address.eq(self.i.payload.key),
@@ -96,12 +96,14 @@ class Lookup(wiring.Component):
         with m.If(self.o.ready):
             m.d.sync += p_valid.eq(0)
         with m.If(k_moves):
-            m.d.sync += [p_valid.eq(some), p_packet.eq(k_packet), p_slot.eq(keys.data.slot), p_first.eq(k_done == 0)]
-            m.d.sync += [p_number.eq(projections.address), k_done.eq(Mux(k_last, 0, k_done + 1))]
+            m.d.sync += [p_valid.eq(some), p_packet.eq(k_packet), p_slot.eq(keys.data.slot), p_first.eq(k_first)]
+            m.d.sync += [p_number.eq(projections.address), k_done.eq(k_done + 1), k_first.eq(0)]
+            m.d.sync += k_ends.eq(k_done + 1 == keys.data.more)
             with m.If(k_last):
                 m.d.sync += k_valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [k_valid.eq(1), k_packet.eq(self.i.payload), is_credit.eq(self.i.payload.kind == Kind.CREDIT)]
+            m.d.sync += [k_first.eq(1), k_done.eq(0)]
         m.d.comb += [
             self.o.valid.eq(p_valid),
             self.o.payload.kind.eq(p_packet.kind),

@@ -1,6 +1,6 @@
 """When each population takes a step, and when it sends it."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -88,8 +88,10 @@ class Schedule(wiring.Component):
         owes, first = Signal(2), Signal()  # tokens, credits: so many more; so many for the first step
         for n, (ledger, paid, name) in enumerate(((tokens, self.token, "tokens"), (credits, self.credit, "credits"))):
             more = Mux(first, getattr(row, f"{name}_first"), getattr(row, name))
-            for register, value in ((ledger.paid, paid.valid << paid.payload), (ledger.owed, owes[n] << slot),
-                                    (ledger.less, more - 1)):  # late, as the walk and the table are far away
+            pays = Cat(paid.valid & (paid.payload == s) for s in range(slots))
+            owing = Cat(owes[n] & (slot == s) for s in range(slots))
+            # all a clock late, as the walk and the table are far away
+            for register, value in ((ledger.paid, pays), (ledger.owed, owing), (ledger.less, more - 1)):
                 late = Signal.like(register)
                 m.d.sync += late.eq(value)
                 m.d.comb += register.eq(late)

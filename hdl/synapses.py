@@ -115,6 +115,7 @@ class Synapses(wiring.Component):
     read : stream of reads
         Of weights, taken where there was no operation a clock before; answered on ``data`` some clocks later.
     data : stream of 16-bit answers
+        Zero while there is none.
     """
 
     @staticmethod
@@ -197,8 +198,8 @@ class Synapses(wiring.Component):
         # the weights that are asked for
         chunk = at(1, "chunk", place.chunk)
         weights = Cat(part.weights for part in slices)
-        chunks = [(at(3, f"chunk_{n}_waits", chunk[3] != n)[4], weights.word_select(n, min(len(weights), CHUNK)))
-                  for n in range(fabric.weight_chunks)]
+        chunks = [(at(3, f"chunk_{n}_waits", ~asked[3] | (chunk[3] != n))[4],
+                   weights.word_select(n, min(len(weights), CHUNK))) for n in range(fabric.weight_chunks)]
         m.d.sync += [self.data.valid.eq(asked[5]), self.data.payload.eq(self._chosen(m, "chunk", chunks))]
         return m
 

@@ -17,7 +17,8 @@ def random_tables(r):
         first = r.randrange(TOY.projections)
         more = r.choice([0, r.randrange(TOY.projections - first)])
         keys.append({"first": first, "heard": r.randrange(2), "slot": r.randrange(TOY.populations), "home": r.randrange(2)})
-        keys[-1]["more"] = more * keys[-1]["heard"]
+        keys[-1] |= {"more": more * keys[-1]["heard"]}
+        keys[-1] |= {"alone": int(keys[-1]["more"] == 0)}
     fields = TOY.projection_record.fields
     projections = [{name: r.getrandbits(f.width) for name, f in fields.items()} for _ in range(TOY.projections)]
     return keys, projections
