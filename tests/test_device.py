@@ -66,6 +66,9 @@ def test_weights_can_be_read_back(chips: Callable[..., Device]) -> None:
     link = placement.cores[0].links[0]
     words = device.weights(0, link.weights, 6)  # first row: neurons 0 … 3
     np.testing.assert_array_equal(words, net.projections[0].weights[:4].T)
+    everything = device.weights(0, 0, TINY.weight_words)  # more than one READ asks for
+    assert everything.shape == (TINY.weight_words, TINY.lanes)
+    np.testing.assert_array_equal(everything[link.weights :][:6], words)
 
 
 def test_several_spikes_of_an_input(chips: Callable[..., Device]) -> None:
