@@ -107,8 +107,8 @@ def loader(block=Loader) -> Harness:
         h.m.d.sync += waits.eq(1)
     h.assume(~data.valid | waits)
     h.check(answering == (waits | h.inner["there"]))
-    h.check(h.inner["idle"] == ((left == 0) & ~answering))
-    h.check(h.inner["asks"] == ((left != 0) & ~answering))
+    h.check(i.ready == ((left == 0) & ~answering))
+    h.check(h.dut.read.valid == ((left != 0) & ~answering))
     h.check(~waits | (left != 0))
     h.check(~(waits & h.inner["there"]))
     return h
