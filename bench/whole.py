@@ -26,7 +26,7 @@ FABRIC = Fabric("whole", cores=5, lanes=128, update_lanes=1, weight_words=512, r
                 spike_bits=1, refractory_bits=1)
 PORT = 36  # bits that a block of RAM can give in a clock
 STEPS, RATE = 20, 1.0
-CLOCK = 45e6  # Hz, that timing surely allows: the share does not depend on it
+CLOCK = 65e6  # Hz, that timing surely allows: the share does not depend on it
 
 
 def network() -> Network:
