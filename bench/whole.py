@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from aerloom import Input, Network, Population, Projection
 from aerloom.boards.build import build
 from aerloom.boards.catalogue import find
 from aerloom.host.compare import differing
+from aerloom.host.picture import utilisation
 from aerloom.models import golden
 from aerloom.models.fabric import Fabric
 from aerloom.models.quantize import quantize
@@ -26,6 +29,7 @@ FABRIC = Fabric("whole", cores=5, lanes=128, update_lanes=1, weight_words=512, r
                 spike_bits=1, refractory_bits=1)
 PORT = 36  # bits that a block of RAM can give in a clock
 STEPS, RATE = 20, 1.0
+PICTURE = Path(__file__).parent / "results" / "whole.png"  # where the parts of the chip are on the die
 CLOCK = 65e6  # Hz, that timing surely allows: the share does not depend on it
 
 
@@ -58,6 +62,7 @@ def whole() -> Iterator[dict[str, Any]]:
     yield out
     with tempfile.TemporaryDirectory() as folder:
         made = build(board, FABRIC, folder, clock=CLOCK, told=lambda step: print(f"  {step}", file=sys.stderr))
+        utilisation(PICTURE, made.as_dict(), json.loads((Path(folder) / "floor.json").read_text()))
     yield out | {
         "used": dataclasses.asdict(made.used), "mhz": round(made.fmax / 1e6, 1) if made.fmax else None, "clock": made.clock,
         "M synaptic operations per second": round(added * made.clock / 1e6), "path": made.path, "tools": made.tools}
