@@ -66,7 +66,7 @@ class Core(wiring.Component):
         m.submodules.emit = emit = Emit(fabric)
         m.submodules.schedule = schedule = Schedule(fabric, stored)
         m.submodules.creditor = creditor = Creditor(fabric, stored)
-        m.submodules.exit = exit_ = First(PACKET_LAYOUT, 3)  # all of them pause
+        m.submodules.exit = exit_ = First(PACKET_LAYOUT, 3)  # credits and messages end, so nobody waits for ever
 
         # packets in: to the tables, or to the populations
         entering = self.i

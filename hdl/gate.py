@@ -1,13 +1,13 @@
 """Where the host's packets come in."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHIP, Fabric, Kind, Space
-from .ledger import Ledger
+from .ledger import Ledger, among
 from .shapes import PACKETS, WRITES, layout
 from .table import Table
 
@@ -57,8 +57,10 @@ class Entrance(wiring.Component):
         known = Signal(fabric.inputs)  # inputs that the network has
         packet = self.i.payload
         m.d.comb += [self.o.payload.eq(packet), self.own.payload.eq(packet)]
-        pays = Cat(self.credit.valid & (self.credit.payload == n) for n in range(fabric.inputs))
-        m.d.comb += [gates.address.eq(key), credits.paid.eq(pays)]
+        m.d.comb += [
+            gates.address.eq(key),
+            credits.paid.eq(among(fabric.inputs, self.credit.payload, self.credit.valid)),
+        ]
         with m.FSM():
             with m.State("FETCH FIRST"):  # after a reset: what the very first step of each input waits for
                 m.next = "FIRST"

@@ -4,7 +4,13 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "among"]
+
+
+def among(slots: int, slot, when):
+    """One bit for each slot: that of ``slot``, ``when``. Slots are compared, as a shift by one that means nothing yet would
+    spoil all bits in a simulator that knows of unknown ones."""
+    return Cat(when & (slot == n) for n in range(slots))
 
 
 class Ledger(wiring.Component):

@@ -1,6 +1,6 @@
 """When each population takes a step, and when it sends it."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
 from .emit import grant, message
-from .ledger import Ledger
+from .ledger import Ledger, among
 from .shapes import WRITES, layout
 from .table import Table
 from .walk import SWEPT, sweep
@@ -88,8 +88,7 @@ class Schedule(wiring.Component):
         owes, first = Signal(2), Signal()  # tokens, credits: so many more; so many for the first step
         for n, (ledger, paid, name) in enumerate(((tokens, self.token, "tokens"), (credits, self.credit, "credits"))):
             more = Mux(first, getattr(row, f"{name}_first"), getattr(row, name))
-            pays = Cat(paid.valid & (paid.payload == s) for s in range(slots))
-            owing = Cat(owes[n] & (slot == s) for s in range(slots))
+            pays, owing = among(slots, paid.payload, paid.valid), among(slots, slot, owes[n])
             # all a clock late, as the walk and the table are far away
             for register, value in ((ledger.paid, pays), (ledger.owed, owing), (ledger.less, more - 1)):
                 late = Signal.like(register)

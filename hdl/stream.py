@@ -56,7 +56,17 @@ class Hold(wiring.Component):
         return m
 
 
-class First(wiring.Component):
+class Joining(wiring.Component):
+    """Streams ``i0``, ``i1``, … of ``shape`` into one, ``o``."""
+
+    def __init__(self, shape, inputs: int):
+        super().__init__(
+            {f"i{n}": In(stream.Signature(shape)) for n in range(inputs)} | {"o": Out(stream.Signature(shape))}
+        )
+        self.inputs = [getattr(self, f"i{n}") for n in range(inputs)]
+
+
+class First(Joining):
     """Several streams into one register: the first of them that has anything goes first, and one that never ends would keep
     the others waiting.
 
@@ -67,23 +77,17 @@ class First(wiring.Component):
         The order within each input is kept. Latency 1, one item per clock.
     """
 
-    def __init__(self, shape, inputs: int):
-        self.inputs = inputs
-        super().__init__(
-            {f"i{n}": In(stream.Signature(shape)) for n in range(inputs)} | {"o": Out(stream.Signature(shape))}
-        )
-
     def elaborate(self, platform):
         m = Module()
         room, item = Signal(), Signal.like(self.o.payload, reset_less=True)
         m.d.comb += [room.eq(~self.o.valid | self.o.ready), self.o.payload.eq(item)]
-        inputs, some = [getattr(self, f"i{n}") for n in range(self.inputs)], 0
-        for i in inputs:
+        some = 0
+        for i in self.inputs:
             m.d.comb += i.ready.eq(room & ~some)
             some = some | i.valid
         with m.If(room):
-            m.d.sync += [self.o.valid.eq(some), item.eq(inputs[-1].payload)]
-            for i in reversed(inputs):
+            m.d.sync += [self.o.valid.eq(some), item.eq(self.inputs[-1].payload)]
+            for i in reversed(self.inputs):
                 with m.If(i.valid):
                     m.d.sync += item.eq(i.payload)
         return m
@@ -138,7 +142,7 @@ class Queue(wiring.Component):
         return m
 
 
-class Merge(wiring.Component):
+class Merge(Joining):
     """Several streams into one, in turn: who was served last is last in line.
 
     Members
@@ -148,15 +152,9 @@ class Merge(wiring.Component):
         The order within each input is kept. Latency 0, one item per clock.
     """
 
-    def __init__(self, shape, inputs: int):
-        self.inputs = inputs
-        super().__init__(
-            {f"i{n}": In(stream.Signature(shape)) for n in range(inputs)} | {"o": Out(stream.Signature(shape))}
-        )
-
     def elaborate(self, platform):
         m = Module()
-        inputs, count = [getattr(self, f"i{n}") for n in range(self.inputs)], self.inputs
+        inputs, count = self.inputs, len(self.inputs)
         front = Signal(count, init=1 << 1 % count)  # with whom the line begins: an offer must not change until it is taken
         for n, i in enumerate(inputs):
             # known before it wants to be served itself

@@ -335,10 +335,10 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     # what leaves: Emit, Creditor, First
     more = s.more[c]
     sends = more != 0 or s.final[c] != 0
-    valid, credits = sends or s.grant[c] != 0, s.grant[c] != 0
+    credits = s.grant[c] != 0
     at = p.exit[c]
     free = not b.valid[at] or b.goes[at] != 0
-    if valid and free:
+    if (sends or credits) and free:
         key = p.key[c, s.sender[c]] << KEY
         b.came[at] = (s.grant[c] if credits else
                       SPIKE | key | e.indices[s.next_spike[c]] << INDEX if more else STEP | key)

@@ -15,10 +15,10 @@ def random_tables(r):
     keys = []
     for _ in range(TOY.keys):
         first = r.randrange(TOY.projections)
-        more = r.choice([0, r.randrange(TOY.projections - first)])
-        keys.append({"first": first, "heard": r.randrange(2), "slot": r.randrange(TOY.populations), "home": r.randrange(2)})
-        keys[-1] |= {"more": more * keys[-1]["heard"]}
-        keys[-1] |= {"alone": int(keys[-1]["more"] == 0)}
+        heard = r.randrange(2)
+        more = heard * r.choice([0, r.randrange(TOY.projections - first)])
+        keys.append({"first": first, "more": more, "heard": heard, "alone": int(more == 0),
+                     "slot": r.randrange(TOY.populations), "home": r.randrange(2)})
     fields = TOY.projection_record.fields
     projections = [{name: r.getrandbits(f.width) for name, f in fields.items()} for _ in range(TOY.projections)]
     return keys, projections

@@ -53,7 +53,7 @@ PROOFS = [
     Proof(Merge, blocks.merge, 8, 3, [
         ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << (n + 1) % count"),
         ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << n")]),
-    Proof(First, blocks.first, 8, 3, [("room & ~some", "room"), ("reversed(inputs)", "inputs")]),
+    Proof(First, blocks.first, 8, 3, [("room & ~some", "room"), ("reversed(self.inputs)", "self.inputs")]),
     Proof(Fork, blocks.fork, 8, 3, [(" & ~done[n]", ""), ("taken.all()", "taken.any()")]),
     Proof(Route, blocks.route, 8, 3, [("routes.enable.eq(self.i.ready)", "routes.enable.eq(1)")]),
     *(Proof(Router, partial(blocks.router, watched=n), 8, 3, [LEAKY]) for n in range(3)),

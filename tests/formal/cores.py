@@ -166,10 +166,9 @@ def schedule(block=Schedule) -> Harness:
             # the ledger hears of it a clock late
             begins = h.past((state == first) & chosen)
             owes = h.past(Mux(taken, what, 0)) + Mux(begins, at_first, 0)
-            left = inner[f"{name}.left_{n}"] - h.past(pays) + owes
-            bits = len(inner[f"{name}.left_{n}"])
-            h.check(Mux(begun, left, left + at_first)[:bits] == due[:bits])
             left = inner[f"{name}.left_{n}"]
+            knows, bits = left - h.past(pays) + owes, len(left)
+            h.check(Mux(begun, knows, knows + at_first)[:bits] == due[:bits])
             h.check(inner[f"{name}.free"][n] == ((left == 0) | left.all()))
             h.check(begun | (phase == IDLE))
     h.check(slot < TOY.populations)
