@@ -78,10 +78,10 @@ def yardstick() -> Iterator[dict[str, Any]]:
     exact = Network(
         (Input("in", (64,)),), (Population("hidden", (32,), decay_v=0.9), Population("out", (10,), decay_v=0.9)),
         (Projection("in", "hidden", r.normal(0, 0.25, (32, 64))), Projection("hidden", "out", r.normal(0, 0.35, (10, 32)))))
-    net = quantize(exact, 8).network
+    net = quantize(exact, 8, state_bits=12).network
     trace = golden.run(net, (r.random((10, 50, 64)) < 0.3).astype(np.uint8))
     out: dict[str, Any] = {}
-    for lanes, update in ((16, 2), (32, 4)):
+    for lanes, update in ((16, 2), (32, 1), (32, 2)):
         fabric, placement = bare(net, "yardstick", lanes=lanes, update_lanes=update)
         per_step = float(cycles(placement, trace)[-1, -1]) / 500
         made = routed(Chip(fabric))

@@ -34,6 +34,14 @@ class Resources:
         return {name: pair for name, pair in pairs.items() if pair[0] > pair[1]}
 
 
+IN_BLOCKS = 'setattr -set ram_style "block"'
+
+
+def blocks_for(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The command of Yosys that puts these kinds of tables into blocks of RAM."""
+    return (" ".join((IN_BLOCKS, *(f"a:{kind}" for kind in kinds))),) if kinds else ()
+
+
 @dataclass(frozen=True)
 class Family:
     """How a family of devices is built for, with tools from PyPI alone."""
@@ -53,7 +61,8 @@ class Family:
     lutram: bool = True
     #: a flip-flop comes with a look-up table, which a neighbour can use only if it makes what the flip-flop keeps
     paired: bool = field(default=False, repr=False)
-    #: kinds of tables that are in blocks of RAM, however few words they have; its Yosys commands see to that
+    #: kinds of tables that are in blocks of RAM, however few words they have, while there are blocks: the first that gets
+    #: none is the last; its Yosys commands see to that
     spare_blocks: tuple[str, ...] = ()
     large: tuple[int, int] = (0, 0)  #: bits and words of the memories that weights go to; (0, 0): they go to blocks of RAM
     cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: names in nextpnr's report, by resource
@@ -61,10 +70,10 @@ class Family:
     def __hash__(self) -> int:
         return hash(self.name)
 
-    @property
-    def saving(self) -> Family:
-        """The same, for chips that take nearly every block of RAM for weights."""
-        return replace(self, spare_blocks=(), synthesis=tuple(line for line in self.synthesis if "a:wide" not in line))
+    def sparing(self, kinds: tuple[str, ...]) -> Family:
+        """The same, with none but these kinds of tables in blocks of RAM: for chips that take nearly all for weights."""
+        lines = (blocks_for(kinds) if line.startswith(IN_BLOCKS) else (line,) for line in self.synthesis)
+        return replace(self, spare_blocks=kinds, synthesis=tuple(line for new in lines for line in new))
 
 
 @dataclass(frozen=True)

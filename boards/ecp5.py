@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from ..models.fabric import Fabric
-from .board import FTDI, Board, Family, Resources
+from .board import FTDI, Board, Family, Resources, blocks_for
 from .carry import merge, trim
 from .fanout import spread
 from .floorplan import DIES, Die, arrange
@@ -22,10 +22,13 @@ def refine(netlist: dict[str, Any], die: Die) -> None:
     arrange(netlist, die)
 
 
+#: Tables that would be hundreds of LUTs otherwise.
+SPARE = ("wide", "small", "neuron")
+
 ECP5 = Family(
     "ecp5",
     # look-up tables of four inputs alone: with larger ones, of muxes between them, a core takes an eighth more
-    synthesis=("synth_ecp5 -nowidelut -top top",),
+    synthesis=(*blocks_for(SPARE), "synth_ecp5 -nowidelut -top top"), spare_blocks=SPARE,
     tidies="map_luts",  # Yosys 0.70's abc9 fails (an assertion) on some designs, the board of the preset `tiny` for one
     route="nextpnr-ecp5", placing=("--placer-heap-timingweight", "30"),  # of 10: 5 % more MHz, seed by seed
     pack="ecppack", suffix="bit", constraints="lpf",
@@ -35,9 +38,7 @@ ECP5 = Family(
 )
 
 ECP5_45 = replace(ECP5, refine=partial(refine, die=DIES["45"]))
-#: Of the 208 blocks of an 85F some are free for tables that would be hundreds of LUTs otherwise.
-ECP5_85 = replace(ECP5, refine=partial(refine, die=DIES["85"]), spare_blocks=("wide", "small"),
-                  synthesis=('setattr -set ram_style "block" a:wide a:small', *ECP5.synthesis))
+ECP5_85 = replace(ECP5, refine=partial(refine, die=DIES["85"]))
 FAMILIES = {"12": ECP5, "25": ECP5, "45": ECP5_45, "85": ECP5_85}
 
 #: Of the dies. The 12F is a 25F under another name, and free tools use all of it.

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from ..hdl.lookup import indexing, rest
-from ..hdl.neurons import fetched, kept
+from ..hdl.neurons import fetched, kept, late
 from ..hdl.synapses import widths
 from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Space, route_record
 from .board import Board, Family, Resources
@@ -84,15 +84,15 @@ class Estimate:
 def memories(fabric: Fabric) -> Iterator[Memory]:
     """Every memory of a board."""
     f, cores, slices = fabric, fabric.cores, widths(fabric)
-    groups = f.rows * f.groups
+    groups, of_neuron = f.rows * f.groups, late(f)
     in_slice = min(f.lanes, slices[0] * CHUNK // f.weight_bits)
     yield Memory("weights", cores * len(slices), in_slice * f.weight_bits, f.weight_words, loaded=True)
     yield Memory("sums", cores * len(slices), in_slice * f.sum_bits, f.sum_rows + (not f.shallow), block=not f.shallow)
     for _, bits in fetched(f):
-        yield Memory("parameters", cores * f.update_lanes, len(bits), f.parameter_rows)
+        yield Memory("parameters", cores * f.update_lanes, len(bits), f.parameter_rows, kind=of_neuron)
     for state in kept(f):
-        yield Memory("state", cores * f.update_lanes, len(state), groups)
-    yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits, groups)
+        yield Memory("state", cores * f.update_lanes, len(state), groups, kind=of_neuron)
+    yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits + 1, groups * f.regions, kind="small")
     for name, record, words in (("keys", f.key_record, f.keys), ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, CHUNK * record.chunks, words)
     yield Memory("projections", cores, indexing(f).size, f.projections, kind="wide" if f.places else "small")
@@ -121,8 +121,11 @@ def blocks(fabric: Fabric, family: Family) -> int:
 
 
 def suited(board: Board, fabric: Fabric) -> Board:
-    """The board, for a Fabric: where it has too few blocks of RAM, small tables are in none of them."""
-    return board if blocks(fabric, board.family) <= board.resources.bram else replace(board, family=board.family.saving)
+    """The board, for a Fabric: so many kinds of its tables are in blocks of RAM as it has blocks for."""
+    kinds = board.family.spare_blocks
+    families = (board.family.sparing(kinds[:n]) for n in range(len(kinds), 0, -1))
+    fitting = (family for family in families if blocks(fabric, family) <= board.resources.bram)
+    return replace(board, family=next(fitting, board.family.sparing(())))
 
 
 def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:

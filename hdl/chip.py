@@ -16,7 +16,7 @@ from .encode import Encoder
 from .gate import Entrance
 from .readout import Readout
 from .shapes import PACKET_LAYOUT, PACKETS
-from .stream import Buffer, Hold, Merge
+from .stream import First
 from .table import Loader
 
 __all__ = ["Chip", "fingerprint"]
@@ -33,9 +33,9 @@ class Chip(wiring.Component):
     Members
     -------
     i, o : packets
-        From and to the host. Every READ is answered by as many VALUEs as it asks for; each STEP on the way out carries
-        the low bits of the cycle counter. A WRITE to the first word of START resets everything but the tables, in all
-        chips.
+        From and to the host. Every READ of a core or of the chip is answered by as many VALUEs as it asks for; each STEP on
+        the way out carries the low bits of the cycle counter. A WRITE to the first word of START
+        resets everything but the tables, in all chips.
     txK, rxK : packets
         To and from chip K, an :class:`Extension`, of a Fabric with several.
     """
@@ -105,8 +105,7 @@ class Machine(wiring.Component):
                 Space.COUNTERS: COUNTER_BITS // CHUNK,
             },
         )
-        m.submodules.merge = merge = Merge(PACKET_LAYOUT, 2)
-        m.submodules.exit = exit_ = Hold(PACKET_LAYOUT)
+        m.submodules.exit = exit_ = First(PACKET_LAYOUT, 2)  # answers come to an end
         m.submodules.cluster = cluster = Cluster(fabric, 0, known)
         pass_down(m, fabric, 0, cluster, self)
 
@@ -127,14 +126,11 @@ class Machine(wiring.Component):
         )
 
         # out; credits for the host stay at the entrance
-        up, answered, said = merge.i0, Signal(), cluster.o
-        if fabric.pipelined:
-            m.submodules.top = top = Buffer(PACKET_LAYOUT)
-            wiring.connect(m, cluster.o, top.i)
-            said = top.o
+        said, leaving, answered = cluster.o, PACKETS.flip().create(), Signal()
+        up = leaving
         if fabric.classes:
             m.submodules.readout = readout = Readout(fabric)
-            wiring.connect(m, readout.o, merge.i0)
+            wiring.connect(m, readout.o, leaving)
             up = readout.i
             m.d.comb += answered.eq(readout.answered)
             takers.append(readout)
@@ -148,21 +144,25 @@ class Machine(wiring.Component):
         ]
         for taker in takers:
             m.d.comb += [taker.write.valid.eq(loader.write.valid), taker.write.payload.eq(loader.write.payload)]
-        wiring.connect(m, loader.o, merge.i1)
-        wiring.connect(m, merge.o, exit_.i)
+        wiring.connect(m, loader.o, exit_.i0)
         wiring.connect(m, exit_.o, wiring.flipped(self.o))
 
         # time: from the first packet of a run on
         now, running = Signal(COUNTER_BITS), Signal()
         counters = {name: Signal(COUNTER_BITS, name=name) for name in CHIP_COUNTERS}
-        step_out = (exit_.i.payload.kind == Kind.STEP) & exit_.i.valid & exit_.i.ready
+        steps = leaving.payload.kind == Kind.STEP
         with m.If(entrance.started):
             m.d.sync += running.eq(1)
         with m.If(running | entrance.started):
             m.d.sync += now.eq(now + 1)
-        with m.If(merge.o.payload.kind == Kind.STEP):
-            m.d.comb += exit_.i.payload.index.eq(now)
-        with m.If(step_out | answered):
+        m.d.comb += [
+            exit_.i1.payload.eq(leaving.payload),
+            exit_.i1.valid.eq(leaving.valid),
+            leaving.ready.eq(exit_.i1.ready),
+        ]
+        with m.If(steps):
+            m.d.comb += exit_.i1.payload.index.eq(now)
+        with m.If((steps & leaving.valid & leaving.ready) | answered):
             m.d.sync += counters["cycles"].eq(now)
         stray = Signal()
         m.d.sync += [stray.eq(entrance.stray), counters["strays"].eq(counters["strays"] + stray)]

@@ -100,6 +100,7 @@ class Core(wiring.Component):
         # steps
         wiring.connect(m, walk.token, schedule.token)
         wiring.connect(m, walk.credit, schedule.credit)
+        wiring.connect(m, emit.begun, schedule.begun)
         wiring.connect(m, emit.swept, schedule.swept)
         wiring.connect(m, emit.sent, schedule.sent)
         wiring.connect(m, schedule.sweeps, walk.sweeps)

@@ -1,6 +1,6 @@
 """What a core sends: the spikes of its populations, and credits to their sources."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import Fabric, Kind, Space
+from .ledger import among
 from .neurons import spiked
 from .shapes import PACKET_LAYOUT, PACKETS, WRITES, layout
 from .table import Table
@@ -38,10 +39,10 @@ class Emit(wiring.Component):
     ::
 
         i ─► groups with spikes ─► memory ─► word ─► lowest spike ─► o
-                                   (one region per population)
+                                   (a region per population; two where sources can be ahead)
 
-    The last group of a sweep is kept whether it has spikes or not, and marked. A population has at most one step in the
-    memory, so a sweep never waits for what is being sent.
+    The last group of a sweep is kept whether it has spikes or not, and marked. A population has at most one step in a
+    region, so a sweep never waits for what is being sent.
 
     Members
     -------
@@ -50,8 +51,8 @@ class Emit(wiring.Component):
         Whom to send for, after its sweep was reported on ``swept``.
     o : packets
         SPIKE, in the order of the sweep and once for each spike, without a gap between words; then STEP.
-    swept, sent : stream of slots
-        All spikes of a sweep are kept; all of them, and the STEP, are sent.
+    begun, swept, sent : stream of slots
+        The first group of a sweep came; all its spikes are kept; all of them, and the STEP, are sent.
     counts : Out
         A spike that is no copy leaves.
     """
@@ -64,6 +65,7 @@ class Emit(wiring.Component):
                 "i": In(stream.Signature(spiked(fabric), always_ready=True)),
                 "jobs": In(stream.Signature(message(fabric))),
                 "o": Out(PACKETS),
+                "begun": Out(stream.Signature(slot, always_ready=True)),
                 "swept": Out(stream.Signature(slot, always_ready=True)),
                 "sent": Out(stream.Signature(slot, always_ready=True)),
                 "counts": Out(1),
@@ -74,21 +76,33 @@ class Emit(wiring.Component):
         m = Module()
         fabric, lanes = self.fabric, self.fabric.update_lanes
         spikes_layout = data.ArrayLayout(fabric.spike_bits, lanes)
-        depth = fabric.rows * fabric.groups
+        state = self.i.payload.update.state
+        depth = fabric.regions << len(state)
         word = data.StructLayout({"spikes": spikes_layout, "place": fabric.place_bits, "last": 1})
-        m.submodules.memory = memory = Memory(shape=word, depth=depth, init=[])
+        m.submodules.memory = memory = Memory(shape=word, depth=depth, init=[], attrs={"small": 1})
         write, read = memory.write_port(), memory.read_port()
 
-        # keep: groups with spikes and the last one, one after the other from the start of the population's region
+        def in_turn(name, slot, when):
+            """The region of a population's step: the other one ``when`` there was one."""
+            if fabric.regions == 1:
+                return Const(0, 0)
+            others = Signal(fabric.populations, name=name)
+            m.d.sync += others.eq(others ^ among(fabric.populations, slot, when))
+            return others.bit_select(slot, 1)
+
+        # keep: groups with spikes and the last one, one after the other from the start of a region of the population
         update = self.i.payload.update
+        kept = in_turn("kept", update.slot, self.swept.valid)
         keeps = self.i.payload.spikes.as_value().any() | update.last
         begins, behind = Signal(init=1), Signal(range(depth))  # a sweep; where it goes on
         m.d.comb += [
             write.en.eq(self.i.valid & keeps),
-            write.addr.eq(Mux(begins, update.state, behind)),
+            write.addr.eq(Mux(begins, Cat(state, kept), behind)),
             write.data.spikes.eq(self.i.payload.spikes),
             write.data.place.eq(update.place),
             write.data.last.eq(update.last),
+            self.begun.valid.eq(self.i.valid & begins),
+            self.begun.payload.eq(update.slot),
             self.swept.valid.eq(self.i.valid & update.last),
             self.swept.payload.eq(update.slot),
         ]
@@ -104,13 +118,15 @@ class Emit(wiring.Component):
         lane = Signal(range(lanes)) if lanes > 1 else Signal(1)
         take, pull, more = Signal(), Signal(), now.as_value().any()
         m.d.comb += [self.jobs.ready.eq(~busy), rest.eq(now)]
+        first = self.jobs.payload.row << exact_log2(fabric.groups)
+        begin = Cat(first[: len(state)], in_turn("sends", self.jobs.payload.slot, self.jobs.valid & ~busy))
         with m.If(self.jobs.valid & ~busy):
             m.d.sync += [busy.eq(1), job.eq(self.jobs.payload)]
         for n in reversed(range(lanes)):
             with m.If(now[n] != 0):
                 m.d.comb += [lane.eq(n), rest.eq(now), rest[n].eq(now[n] - 1)]
         m.d.comb += [
-            read.addr.eq(Mux(busy, address, self.jobs.payload.row << exact_log2(fabric.groups))),
+            read.addr.eq(Mux(busy, address, begin)),
             take.eq(ahead & ~last & (~more | (self.o.ready & ~rest.as_value().any()))),
             pull.eq(there & (take | ~ahead)),
             read.en.eq(pull | ~there),

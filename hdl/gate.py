@@ -1,6 +1,6 @@
 """Where the host's packets come in."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -18,7 +18,8 @@ class Entrance(wiring.Component):
     """Lets the host's packets in, and its spikes no faster than their listeners take steps.
 
     The chip keeps the credits of the host's populations (keys below ``inputs``), so that the host just sends and feels
-    back-pressure. A packet that means nothing here is dropped: behind this gate every key and node exists.
+    back-pressure. A packet that means nothing here is dropped: behind this gate every key and node exists, and no router is
+    asked for anything.
 
     Members
     -------
@@ -86,9 +87,10 @@ class Entrance(wiring.Component):
                                 m.d.sync += key.eq(packet.key)
                                 m.next = "FETCH STEP"
                     with m.Case(Kind.ADDRESS, Kind.WRITE, Kind.READ):
+                        nodes = Mux(packet.kind == Kind.READ, fabric.cores, fabric.cores + fabric.routers)
                         with m.If(packet.key == CHIP):
                             m.d.comb += [self.own.valid.eq(self.i.valid), self.i.ready.eq(self.own.ready)]
-                        with m.Elif(packet.key < fabric.cores + fabric.routers):
+                        with m.Elif(packet.key < nodes):
                             m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
                         with m.Else():
                             m.d.comb += [self.i.ready.eq(1), self.stray.eq(self.i.valid)]

@@ -56,7 +56,7 @@ class Lookup(wiring.Component):
     write : stream of 16-bit writes
         For the table KEYS, and the first fields of PROJECTIONS.
     stray : Out
-        A packet whose key means nothing here was dropped in this clock.
+        A packet whose key means nothing here was dropped in this clock; one core alone hears what concerns nobody.
     """
 
     def __init__(self, fabric: Fabric, stored: Stored = NOTHING):
@@ -78,7 +78,7 @@ class Lookup(wiring.Component):
 
         # k: the key's row is there; p: the projection's row is there
         k_valid, k_packet, k_done = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.more)
-        is_credit, k_first, k_ends = Signal(), Signal(), Signal()  # nothing is done yet; or all but one
+        is_credit, k_first, k_ends = Signal(), Signal(init=1), Signal()  # nothing is done yet; or all but one
         p_valid, p_packet, p_slot, p_first = Signal(), Signal(PACKET_LAYOUT), Signal.like(keys.data.slot), Signal()
         p_number = Signal.like(projections.address)
         k_last, k_moves = Signal(), Signal()
@@ -87,9 +87,9 @@ class Lookup(wiring.Component):
             k_moves.eq(k_valid & (~p_valid | self.o.ready)),
             k_last.eq(is_credit | Mux(k_first, keys.data.alone, k_ends)),
             self.i.ready.eq(~k_valid | (k_moves & k_last)),
-            self.stray.eq(k_moves & ~some),
+            self.stray.eq(k_moves & ~some & (fabric.cores > 1)),
             keys.address.eq(self.i.payload.key),
-            keys.enable.eq(self.i.valid & self.i.ready),
+            keys.enable.eq(self.i.ready),
             projections.address.eq(keys.data.first + k_done),
             projections.enable.eq(k_moves),
         ]
@@ -97,13 +97,11 @@ class Lookup(wiring.Component):
             m.d.sync += p_valid.eq(0)
         with m.If(k_moves):
             m.d.sync += [p_valid.eq(some), p_packet.eq(k_packet), p_slot.eq(keys.data.slot), p_first.eq(k_first)]
-            m.d.sync += [p_number.eq(projections.address), k_done.eq(k_done + 1), k_first.eq(0)]
+            m.d.sync += [p_number.eq(projections.address), k_done.eq(Mux(k_last, 0, k_done + 1)), k_first.eq(k_last)]
             m.d.sync += k_ends.eq(k_done + 1 == keys.data.more)
-            with m.If(k_last):
-                m.d.sync += k_valid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [k_valid.eq(1), k_packet.eq(self.i.payload), is_credit.eq(self.i.payload.kind == Kind.CREDIT)]
-            m.d.sync += [k_first.eq(1), k_done.eq(0)]
+        with m.If(self.i.ready):
+            m.d.sync += [k_valid.eq(self.i.valid), k_packet.eq(self.i.payload)]
+            m.d.sync += is_credit.eq(self.i.payload.kind == Kind.CREDIT)
         m.d.comb += [
             self.o.valid.eq(p_valid),
             self.o.payload.kind.eq(p_packet.kind),

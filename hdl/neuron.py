@@ -1,5 +1,8 @@
 """The neuron: one update per clock."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -30,7 +33,7 @@ def fired(fabric: Fabric) -> data.StructLayout:
 
 def limiting(fabric: Fabric) -> int:
     """The stage of an update that compares a membrane with its limits."""
-    return 7 if fabric.currents else 4
+    return 7 if fabric.currents else 4 + (not fabric.pipelined)  # in a clock with no sum
 
 
 def needed(fabric: Fabric) -> dict[str, int]:
@@ -43,6 +46,11 @@ def needed(fabric: Fabric) -> dict[str, int]:
 def plus(a, b, one):
     """``a`` + ``b``, and 1 where ``one``: in one chain of carries."""
     return (Cat(1, a).as_signed() + Cat(one, b).as_signed()) >> 1
+
+
+def under(a, b):
+    """Whether signed ``a`` is less than ``b``: the last carry of one chain, as that of numbers without signs is."""
+    return Cat(a[:-1], ~a[-1]) < Cat(b[:-1], ~b[-1])
 
 
 class Neuron(wiring.Component):
@@ -81,7 +89,7 @@ class Neuron(wiring.Component):
     @staticmethod
     def latency(fabric: Fabric) -> int:
         """Clocks from i to o."""
-        stages = limiting(fabric) + 3 + fabric.spike_bits + (fabric.spike_bits > 1)
+        stages = limiting(fabric) + 5 + fabric.spike_bits
         return stages if fabric.pipelined else stages // 2 + 1
 
     def elaborate(self, platform):
@@ -107,15 +115,19 @@ class Neuron(wiring.Component):
             up = p["truncate"][2] & (product[2] < 0) & product[2][:12].any()
             return given(2, f"{name}_decayed", product[2] >> 12), at(2, f"{name}_up", up)
 
-        def times(t, name, value, count):
-            """``value`` times a number of spikes, there at stage t: a multiplication, unless there is but one spike."""
-            if fabric.spike_bits == 1:
-                return Mux(count[t], value[t], 0)
-            return at(t - 1, name, value[t - 1] * count[t - 1])[t]
+        def where(t, name, when, value):
+            """``value``, made at stage t, or zero: a register that is reset takes no table."""
+            return at(t, name, Mux(when, value[t], 0), value[t].shape())
 
-        def outside(t, name, value, low, high, where):
-            """Whether ``value`` is below ``low``, above ``high``."""
-            return at(t, f"{name}_below", (value[t] < low) & where), at(t, f"{name}_above", (value[t] > high) & where)
+        def times(t, name, value, count):
+            """``value`` times a number of spikes: a multiplication, unless there is but one spike."""
+            return where(t, name, count[t], value) if fabric.spike_bits == 1 else at(t, name, value[t] * count[t])
+
+        def outside(t, value, low, high, where):
+            """Whether ``value`` is below ``low``, above ``high``: compared with them only if it is as short as they are."""
+            inner, outer = value[t][: fabric.state_bits].as_signed(), value[t][fabric.state_bits - 1 :]
+            short, sign = outer.all() | ~outer.any(), outer[-1]
+            return Mux(short, under(inner, low), sign) & where, Mux(short, under(high, inner), ~sign) & where
 
         # what the neuron starts from; a membrane that is held neither leaks nor is driven
         left = Mux(fresh[0], 0, was["after"][0])
@@ -127,13 +139,14 @@ class Neuron(wiring.Component):
         decay_v = at(0, "decay", Mux(holds, DECAY_ONE, p["decay_v"][0]))
 
         v_decayed, v_up = decayed("v", v, decay_v)
-        v_reset = at(2, "v_reset", v_decayed[2] - times(2, "late_reset", p["reset_by"], late))
+        v_reset = at(2, "v_reset", v_decayed[2] - times(1, "late_reset", p["reset_by"], late)[2])
         drive = at(1, "drive", arrived[1] << p["shift"][1])
 
         def unfiltered():
             """The membrane with its drive, before it is clipped; no current."""
             biased = at(2, "biased", Mux(held[2], 0, drive[2] + p["bias"][2]))
-            return at(3, "driven", plus(v_reset[3], biased[3], v_up[3])), []
+            t = limiting(fabric) - 1
+            return at(t, "driven", plus(v_reset[t], biased[t], v_up[t])), []
 
         def filtered():
             """The same behind a synaptic filter; whether its current had to be clipped, and that current."""
@@ -143,7 +156,8 @@ class Neuron(wiring.Component):
             filled = at(3, "filled", plus(i_decayed[3], biased[3], i_up[3]))
             v_biased = at(3, "v_biased", plus(v_reset[3], Mux(p["bias_late"][3] & ~held[3], p["bias"][3], 0), v_up[3]))
             max_i, limited = p["max_i"], p["filtered"]
-            below, above = outside(4, "i", filled, ~max_i[4], max_i[4], limited[4])
+            below, above = (at(4, name, bit) for name, bit in zip(
+                ("i_below", "i_above"), outside(4, filled, ~max_i[4], max_i[4], limited[4]), strict=True))
             clipped = Mux(below[5], ~max_i[5], Mux(above[5], max_i[5], filled[5]))
             driving = at(5, "driving", Mux(held[5], 0, clipped))
             over = at(5, "i_over", below[5] | above[5])
@@ -153,35 +167,43 @@ class Neuron(wiring.Component):
         driven, current = filtered() if fabric.currents else unfiltered()
 
         t = limiting(fabric)
-        below, above = outside(t, "v", driven, p["min_v"][t], p["max_v"][t], ~held[t])
+        below, above = outside(t, driven, p["min_v"][t], p["max_v"][t], ~held[t])
+        low, high = at(t, "low", below & ~moves[t]), at(t, "high", above & ~moves[t])
+        inside, clips = at(t, "inside", ~(below | above | moves[t])), at(t, "clips", below | above)
+
+        t += 1  # one of them
+        ways = [where(t, name, when[t], value) for name, when, value in (
+            ("free", inside, driven), ("least", low, p["min_v"]), ("most", high, p["max_v"]),
+            ("moved", moves, p["reset_to"]))]
 
         t += 1
-        clipped = Mux(below[t], p["min_v"][t], Mux(above[t], p["max_v"][t], driven[t]))
-        membrane = at(t, "membrane", Mux(moves[t], p["reset_to"][t], clipped), v[1].shape())
-        over = at(t, "over", Cat(below[t], above[t], *(over[t] for over, _ in current)).any())
+        membrane = at(t, "membrane", reduce(or_, (way[t] for way in ways)), v[1].shape())
+        over = at(t, "over", Cat(clips[t], *(over[t] for over, _ in current)).any())
 
         t += 1  # spikes: long division by the threshold, as far as max_spikes allows
         rest, counted = membrane, []
         for bit in reversed(range(fabric.spike_bits)):
             less = Signal(signed(fabric.state_bits + fabric.spike_bits + 1), name=f"less_{bit}")
-            m.d.comb += less.eq(rest[t] - (p["threshold"][t] << bit))
+            m.d.comb += less.eq(~((p["threshold"][t] << bit) + ~rest[t]))  # the difference; what comes from memory is late
             allowed = Cat(1, *(higher[t] for higher in counted)) <= p["max_spikes"][t][bit:]
             fits = at(t, f"fits_{bit}", (less >= 0) & allowed & ~held[t])
             rest = at(t, f"rest_{bit}", Mux(fits[t], less, rest[t]), rest[t].shape())
             counted.insert(0, fits)
             t += 1
         spikes = given(t, "spikes", Cat(bit[t] for bit in counted))
+        sets = p["reset_value"][t] & ~p["reset_late"][t] & (spikes[t] != 0)
+        stays, is_set = where(t, "stays", ~sets, membrane), where(t, "is_set", sets, p["reset_to"])
         at_once = given(t, "at_once", Mux(p["reset_late"][t] | p["reset_value"][t], 0, spikes[t]))
+        taken = times(t, "reset", p["reset_by"], at_once)
 
-        t += fabric.spike_bits > 1  # reset, a stage behind where it is a multiplication
+        t += 1
         waits = Mux(spikes[t] != 0, p["refractory"][t], Mux(after[t] != 0, after[t] - 1, 0))
-        moved = p["reset_value"][t] & ~p["reset_late"][t] & (spikes[t] != 0)
         m.d.comb += self.o.payload.eq(o)
         m.d.sync += [
             self.o.valid.eq(valid[self.latency(fabric) - 1]),
             o.spikes.eq(spikes[t]),
             o.clipped.eq(over[t]),
-            o.state.v.eq(Mux(moved, p["reset_to"][t], membrane[t] - times(t, "reset", p["reset_by"], at_once))),
+            o.state.v.eq((stays[t] | is_set[t]) - taken[t]),
             o.state.after.eq(Mux(p["refractory"][t] != 0, waits, Mux(p["reset_late"][t], spikes[t], 0))),
         ]
         m.d.sync += [o.state.i.eq(new[t]) for _, new in current]

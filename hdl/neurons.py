@@ -16,7 +16,7 @@ from .synapses import summed
 from .table import Table
 from .walk import update
 
-__all__ = ["Neurons", "fetched", "kept", "spiked"]
+__all__ = ["Neurons", "fetched", "kept", "late", "spiked"]
 
 DEEP = 1024  # words: a block of an ECP5's RAM, or of a Gowin's, with more of them is narrower than a membrane
 
@@ -122,10 +122,10 @@ class Neurons(wiring.Component):
 
     def _state(self, m, lane, reads, writes, fired):
         """The state of a lane's neuron at ``reads``; what it ``fired`` with goes to ``writes``."""
-        fabric, word = self.fabric, []
+        fabric, word, kind = self.fabric, [], late(self.fabric)
         for bits in kept(fabric):
             m.submodules[f"state_{lane}_{bits.start}"] = state = Memory(
-                shape=len(bits), depth=fabric.rows * fabric.groups, init=[]
+                shape=len(bits), depth=fabric.rows * fabric.groups, init=[], attrs={kind: 1} if kind else {}
             )
             read, write = state.read_port(), state.write_port()
             m.d.comb += [
@@ -150,7 +150,7 @@ class Neurons(wiring.Component):
             begin = max(0, stage - 1) if self.fabric.pipelined else stage  # later ones come through another register
             m.submodules[f"parameters_{lane}_{stage}"] = table = Table(
                 Space.PARAMETERS, len(bits), self.fabric.parameter_rows, lane * record.chunks + bits.start // CHUNK,
-                self.stored
+                self.stored, kind=late(self.fabric)
             )
             m.d.comb += [
                 table.write.valid.eq(self.write.valid),
@@ -170,6 +170,11 @@ def kept(fabric: Fabric) -> list[range]:
     if fabric.rows * fabric.groups <= DEEP:
         return [range(record.width)]
     return [range(record.offsets[name], record.offsets[name] + field.width) for name, field in record.fields.items()]
+
+
+def late(fabric: Fabric) -> str:
+    """The kind of a neuron's memories: with registers behind them, or any."""
+    return "neuron" if fabric.pipelined else ""
 
 
 def needs(fabric: Fabric) -> list[int]:

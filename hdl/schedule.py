@@ -1,6 +1,6 @@
 """When each population takes a step, and when it sends it."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Fabric, Space
 from .emit import grant, message
-from .ledger import Ledger, among
+from .ledger import Ledger, Tally, among
 from .shapes import WRITES, layout
 from .table import Table
 from .walk import SWEPT, sweep
@@ -26,15 +26,16 @@ class Schedule(wiring.Component):
                                   ├─► POPULATIONS ───┤
         credit ─► Ledger ─► free ─┘     [slot]       └─► messages
 
-    Between its sweep and the end of its message a population takes no further step. A sweep and the grants that follow
-    from it start together: the walk takes nothing that was sent for these grants before the sweep has read every sum, or
-    keeps it apart.
+    A population takes its next step when the message of the last one is sent or, where there is room for the spikes of
+    two, that of the last but one, and the last sweep's first neurons are stored. A sweep and the grants that follow from it
+    start together: the walk takes nothing that was sent for these grants before the sweep has read every sum, or keeps it
+    apart.
 
     Members
     -------
     token, credit : stream of slots
-    swept, sent : stream of slots
-        A sweep's spikes are ready to send; they are sent.
+    begun, swept, sent : stream of slots
+        A sweep's first neurons are stored; its spikes are ready to send; they are sent.
     sweeps, grants, messages : streams
     fresh : Out, one bit for each slot
         The next step is the first of a sample.
@@ -49,6 +50,7 @@ class Schedule(wiring.Component):
             {
                 "token": In(slot),
                 "credit": In(slot),
+                "begun": In(slot),
                 "swept": In(slot),
                 "sent": In(slot),
                 "sweeps": Out(stream.Signature(sweep(fabric))),
@@ -72,14 +74,23 @@ class Schedule(wiring.Component):
         )
         steps_read, steps_write = steps.read_port(), steps.write_port()
         wiring.connect(m, wiring.flipped(self.write), populations.write)
-
-        idle, ready = Signal(slots, init=-1), Signal(slots)  # nothing to send; something to send
-        with m.If(self.swept.valid):
-            m.d.sync += ready.bit_select(self.swept.payload, 1).eq(1)
-        with m.If(self.sent.valid):
-            m.d.sync += idle.bit_select(self.sent.payload, 1).eq(1)
-
         slot = Signal.like(self.token.payload)
+
+        m.submodules.unsent = unsent = Tally(slots, fabric.regions)  # steps that were begun and are not sent
+        m.submodules.ready = ready = Tally(slots, fabric.regions)  # messages
+        sweeps, sends = Signal(), Signal()
+        m.d.comb += [
+            unsent.more.eq(among(slots, slot, sweeps)),
+            unsent.less.eq(among(slots, self.sent.payload, self.sent.valid)),
+            ready.more.eq(among(slots, self.swept.payload, self.swept.valid)),
+            ready.less.eq(among(slots, slot, sends)),
+        ]
+        free = ~unsent.full
+        if fabric.regions > 1:
+            begins = Signal(slots)
+            m.d.sync += begins.eq(unsent.more | (begins & ~among(slots, self.begun.payload, self.begun.valid)))
+            free &= ~begins
+
         row, rest = populations.data, steps_read.data
         if fabric.pipelined:  # plain registers, so that they can be those of blocks of RAM
             row, rest = Signal.like(row, name="row", reset_less=True), Signal(CHUNK, reset_less=True)
@@ -109,7 +120,12 @@ class Schedule(wiring.Component):
                 m.d.comb += getattr(self.sweeps.payload, name).eq(getattr(row, name))
 
         step = Signal(CHUNK + 1)  # of its sample, from one on
-        may_sweep, may_send = tokens.free & idle, credits.free & ready
+        left, taken = step ^ row.steps, Signal(2)  # it was taken, so many clocks ago
+        differs = Signal(-(-len(left) // 2))  # some bits of it, from those of the last
+        m.d.sync += [differs.eq(Cat(left[n : n + 2].any() for n in range(0, len(left), 2))), taken.eq(Cat(sweeps, taken))]
+        with m.If(taken[1]):
+            m.d.sync += self.fresh.bit_select(slot, 1).eq(~differs.any())
+        may_sweep, may_send = tokens.free & free, credits.free & ready.some
         with m.FSM():
             with m.State("READ FIRST"):
                 m.next = "FETCH FIRST"
@@ -122,7 +138,7 @@ class Schedule(wiring.Component):
                 with m.If(slot == slots - 1):
                     m.d.sync += slot.eq(0)
                     m.next = "SETTLE"
-            with m.State("SETTLE"):  # the last of that is not in its ledger yet, and what was paid early is
+            with m.State("SETTLE"):  # what is owed is not in its ledger yet
                 m.next = "CHOOSE"
             with m.State("CHOOSE"):  # sending first: others wait for it
                 for n in reversed(range(slots)):
@@ -141,23 +157,20 @@ class Schedule(wiring.Component):
             with m.State("MESSAGE"):
                 m.d.comb += self.messages.valid.eq(1)
                 with m.If(self.messages.ready):
-                    m.d.comb += owes[1].eq(1)
-                    m.d.sync += ready.bit_select(slot, 1).eq(0)
-                    m.next = "CHOOSE"
+                    m.d.comb += [owes[1].eq(1), sends.eq(1)]
+                    m.next = "SETTLE"
             with m.State("READ SWEEP"):
                 m.next = "FETCH SWEEP"
             with m.State("FETCH SWEEP"):
                 m.d.sync += self.sweeps.valid.eq(1)  # a register, as the walk decides by it what it takes
                 m.next = "SWEEP"
             with m.State("SWEEP"), m.If(self.sweeps.ready):
-                m.d.comb += owes[0].eq(1)
+                m.d.comb += [owes[0].eq(1), sweeps.eq(1)]
                 m.d.sync += self.sweeps.valid.eq(0)
-                m.d.sync += idle.bit_select(slot, 1).eq(0)
                 m.d.sync += step.eq(Mux(self.sweeps.payload.fresh, 0, rest) + 1)
                 m.next = "GRANT"
             with m.State("GRANT"):
                 m.d.comb += [self.grants.valid.eq(1), steps_write.en.eq(1), steps_write.data.eq(step)]
-                m.d.sync += self.fresh.bit_select(slot, 1).eq(step == row.steps)
                 with m.If(self.grants.ready):
                     m.next = "CHOOSE"
         return m

@@ -155,7 +155,7 @@ class Merge(Joining):
     def elaborate(self, platform):
         m = Module()
         inputs, count = self.inputs, len(self.inputs)
-        front = Signal(count, init=1 << 1 % count)  # with whom the line begins: an offer must not change until it is taken
+        front = Signal(count, init=1)  # with whom the line begins: an offer must not change until it is taken
         for n, i in enumerate(inputs):
             # known before it wants to be served itself
             before = Cat(other.valid & front[f] for k, other in enumerate(inputs) for f in range(count)

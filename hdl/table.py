@@ -1,4 +1,4 @@
-"""Memories that the host fills through packets, and the unit that takes those packets."""
+"""Memories that the host fills through packets, and the units that take those packets."""
 
 from amaranth.hdl import Cat, Module, Shape, Signal, Value
 from amaranth.lib import wiring
@@ -11,15 +11,15 @@ from ..models.fabric import CHUNK, Kind, Space
 from ..models.words import READ_BITS
 from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, READS, SPACE_LAYOUT, WRITES, within
 
-__all__ = ["Loader", "Table"]
+__all__ = ["Loader", "Table", "Writer"]
 
 
 class Table(wiring.Component):
     """A memory of ``depth`` words of ``shape``: in the words of ``space``, the chunks from ``first`` on. It begins with
     what is ``stored`` there.
 
-    ``kind``: synthesis is told that it has few words with a register behind them, and that they are "wide", of many bits,
-    or "small"; a family that has blocks of RAM to spare uses those.
+    ``kind``: synthesis is told that it may have few words with a register behind them, and that they are "wide", of many
+    bits, "small", or of a "neuron"; a family that has blocks of RAM to spare uses those.
 
     Members
     -------
@@ -68,10 +68,63 @@ class Table(wiring.Component):
         return m
 
 
-class Loader(wiring.Component):
-    """Takes the ADDRESS, WRITE and READ packets of one node.
+class Writer(wiring.Component):
+    """Takes the ADDRESS and WRITE packets of one node, each at once; others do nothing.
 
-    WRITE and READ go on where the last one stopped: chunk after chunk, then word after word.
+    WRITE goes on where the last one stopped: chunk after chunk, then word after word.
+
+    Parameters
+    ----------
+    chunks : dict of :class:`Space` to int
+        16-bit chunks in a word of each space that the node has.
+
+    Members
+    -------
+    i : packets
+    write : stream of 16-bit writes
+        Its place stays while there is none.
+    skip : In
+        Goes on by a chunk that is not written.
+    """
+
+    def __init__(self, chunks: dict[Space, int]):
+        self.chunks = chunks
+        super().__init__({"i": In(PACKETS), "write": Out(WRITES), "skip": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        place = Signal(SPACE_LAYOUT)
+        chunk = Signal(range(max(2, *self.chunks.values())))
+        at_first = self.chunks.get(Space(0), 1)
+        before = Signal.like(chunk, init=max(0, at_first - 2))  # the last one of a word there
+        alone = Signal(init=at_first == 1)  # there is no other
+        ends = Signal(init=at_first == 1)  # this is the last
+        at = self.write.payload.place
+        m.d.comb += [
+            self.i.ready.eq(1),
+            self.write.valid.eq(self.i.valid & (self.i.payload.kind == Kind.WRITE)),
+            self.write.payload.data.eq(self.i.payload.index),
+            at.address.eq(place.address),
+            at.space.eq(place.space),
+            at.chunk.eq(chunk),
+        ]
+        with m.If(self.write.valid | self.skip):
+            m.d.sync += [chunk.eq(chunk + 1), ends.eq(chunk == before)]
+            with m.If(ends):
+                m.d.sync += [chunk.eq(0), ends.eq(alone), place.address.eq(place.address + 1)]
+        with m.If(self.i.valid & (self.i.payload.kind == Kind.ADDRESS)):
+            m.d.sync += [place.eq(self.i.payload.index), chunk.eq(0), alone.eq(1), ends.eq(1)]
+            with m.Switch(SPACE_LAYOUT(self.i.payload.index).space):
+                for space, chunks in self.chunks.items():
+                    with m.Case(space):
+                        m.d.sync += [before.eq(max(0, chunks - 2)), alone.eq(chunks == 1), ends.eq(chunks == 1)]
+        return m
+
+
+class Loader(wiring.Component):
+    """Takes the ADDRESS, WRITE and READ packets of one node; what a :class:`Writer` does, and answers.
+
+    READ goes on like WRITE.
 
     Parameters
     ----------
@@ -105,48 +158,27 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        place = Signal(SPACE_LAYOUT)
-        chunk = Signal(range(max(2, *self.chunks.values())))
-        last = Signal.like(chunk, init=self.chunks.get(Space(0), 1) - 1)  # of a word there
-        ends = Signal(init=last.init == 0)  # this is the last
+        m.submodules.writer = writer = Writer(self.chunks)
+        wiring.connect(m, writer.write, wiring.flipped(self.write))
         left = Signal(READ_BITS)  # values of a READ still to send
         idle, asks, answering = Signal(init=1), Signal(), Signal()  # the next is asked for; its answer is under way
-
-        step = Signal()
-        with m.If(step):
-            m.d.sync += [chunk.eq(chunk + 1), ends.eq(chunk + 1 == last)]
-            with m.If(ends):
-                m.d.sync += [chunk.eq(0), ends.eq(last == 0), place.address.eq(place.address + 1)]
-        at = self.write.payload.place
-
         m.d.comb += [
             answering.eq(~idle & ~asks),
             self.i.ready.eq(idle),
-            at.address.eq(place.address),
-            at.space.eq(place.space),
-            at.chunk.eq(chunk),
-            self.write.payload.data.eq(self.i.payload.index),
+            writer.i.valid.eq(self.i.valid & idle),
+            writer.i.payload.eq(self.i.payload),
+            writer.skip.eq(self.data.valid),
             self.read.valid.eq(asks),
-            self.read.payload.eq(at),
+            self.read.payload.eq(writer.write.payload.place),
         ]
-        with m.If(self.i.valid & self.i.ready), m.Switch(self.i.payload.kind):
-            with m.Case(Kind.ADDRESS):
-                m.d.sync += [place.eq(self.i.payload.index), chunk.eq(0), last.eq(0), ends.eq(1)]
-                with m.Switch(SPACE_LAYOUT(self.i.payload.index).space):
-                    for space, chunks in self.chunks.items():
-                        with m.Case(space):
-                            m.d.sync += [last.eq(chunks - 1), ends.eq(chunks == 1)]
-            with m.Case(Kind.WRITE):
-                m.d.comb += [self.write.valid.eq(1), step.eq(1)]
-            with m.Case(Kind.READ):
-                asked = self.i.payload.index[:READ_BITS]
-                m.d.sync += [left.eq(asked), idle.eq(asked == 0), asks.eq(asked != 0)]
+        with m.If(self.i.valid & idle & (self.i.payload.kind == Kind.READ)):
+            asked = self.i.payload.index[:READ_BITS]
+            m.d.sync += [left.eq(asked), idle.eq(asked == 0), asks.eq(asked != 0)]
 
         held, there = Signal(CHUNK), Signal()
         with m.If(self.read.valid & self.read.ready):
             m.d.sync += asks.eq(0)
         with m.If(self.data.valid):
-            m.d.comb += step.eq(1)
             m.d.sync += [left.eq(left - 1), held.eq(self.data.payload), there.eq(1)]
         m.d.comb += [
             self.o.valid.eq(there),

@@ -141,7 +141,8 @@ class Walk(wiring.Component):
 
         clearing, row = Signal(init=1), Signal.like(o.row)
         sweeping, visiting, walks = Signal(), Signal(), Signal()
-        works, job = Signal(init=1), Signal(sweep(fabric))  # no spike has the sums in this clock
+        # no spike has the sums in this clock: a register, as by it is decided what is taken
+        works, job = Signal(init=1), Signal(sweep(fabric))
         shut, begins = Signal(), Signal()  # rows of the sweep are still to be read; it begins
         # whether the step of spikes is odd, and that of the sweep
         comes, goes = (Signal(name=name) if fabric.ahead else Const(0, 0) for name in ("comes", "goes"))
@@ -179,10 +180,7 @@ class Walk(wiring.Component):
             m.d.comb += [self.taken.eq(v.known), self.stray.eq(~v.known)]
         visited, ends = self._visit(m, visiting, walks)
         swept, uses = self._sweep(m, sweeping, shut, begins, job, select)
-        if self.pace == 1:  # a register, as by it is decided what is taken
-            m.d.sync += works.eq(uses | (clearing & ~cleared))
-        else:
-            m.d.comb += works.eq(uses | clearing)
+        m.d.sync += works.eq(uses | (clearing & ~cleared))
         m.d.comb += [
             self.i.ready.eq(free & (~strikes | ends)),
             o.clear.eq(works & ~o.sweep),
@@ -236,24 +234,26 @@ class Walk(wiring.Component):
         fabric, update, lanes = self.fabric, self.updates.payload, self.fabric.update_lanes
         group = Signal.like(update.state)  # that is updated, counted from the first
         differs = group ^ (job.final >> exact_log2(lanes))  # from the last
-        other_row, last, ends = Signal(), Signal(), Signal()  # than that of the last; of the sweep; of a row
+        other_row, final = Signal(), Signal()  # than that of the last; the last
+        last, ends = Signal(), Signal()  # of the sweep; of a row
         waits, due = Signal(range(max(self.pause, self.pace - 2) + 1)), Signal(init=1)  # then the group is, or is done
         reads, moves = Signal(), Signal()
         # what others call it, and its parameters: counted like groups, unless there are planes
         place, own = self._planes(m, moves, begins, job) if fabric.places else (group, group)
         m.d.comb += [
             other_row.eq(differs[select:].any()),
-            last.eq(~(other_row | differs[:select].any())),
-            ends.eq(last | group[:select].all()),
+            final.eq(~(other_row | differs[:select].any())),
             self.updates.valid.eq(sweeping & (waits == 0) & due),
             update.state.eq((job.row << select) + group),
             update.place.eq(place),
             update.parameter.eq(job.parameters + Mux(job.each, own, 0)),
-            update.mask.eq(Cat(~last | (job.final[: exact_log2(lanes)] >= n) for n in range(lanes))),
+            update.mask.eq(Cat(~final | (job.final[: exact_log2(lanes)] >= n) for n in range(lanes))),
             update.slot.eq(job.slot),
             update.fresh.eq(job.fresh),
-            update.last.eq(last),
+            update.last.eq(final),
         ]
+        m.d["comb" if self.pace == 1 else "sync"] += [  # a group that stays has time to be compared
+            last.eq(final), ends.eq(final | group[:select].all())]
         with m.If(begins):
             m.d.sync += [sweeping.eq(1), shut.eq(1), waits.eq(self.pause), job.eq(self.sweeps.payload), group.eq(0)]
         m.d.comb += self.o.payload.sweep.eq(reads)
@@ -264,7 +264,7 @@ class Walk(wiring.Component):
                 m.d.sync += shut.eq(0)
         else:
             m.d.comb += reads.eq(self.updates.valid)
-            will = sweeping & (waits == 0) & ~due & ends
+            will = sweeping & Mux(waits != 0, (waits == 1) & (due | ends), ~due & ~last)
         with m.If(waits != 0):
             m.d.sync += waits.eq(waits - 1)
         with m.Elif(sweeping & due & ((reads & ends) | (self.pace > 1))):
@@ -274,7 +274,7 @@ class Walk(wiring.Component):
             m.d.sync += [due.eq(1), group.eq(group + 1), sweeping.eq(~last)]
             with m.If(last):
                 m.d.sync += shut.eq(0)
-        return update.state >> select, will | reads
+        return update.state >> select, will | (reads if self.pace == 1 else 0)
 
     def _planes(self, m, moves, begins, job):
         """Number and parameters of a group where positions do not simply follow each other."""

@@ -50,7 +50,8 @@ class Fabric:
     #: a sweep updates neurons in every clock; if not, one after the other, in far fewer registers, few behind memories
     pipelined: bool = True
     shallow: bool = False  #: sums are not in blocks of RAM but in look-up tables; for wide chips of few rows
-    #: sums are there twice, so that a source whose listeners have no other one can be a step ahead of them
+    #: sums are there twice, so that a source whose listeners have no other one can be a step ahead of them, and so are
+    #: spikes, so that a population takes a step while those of the last one are still to be sent
     ahead: bool = True
     currents: bool = True  #: populations may have synaptic filters; if not, neurons are smaller and have no such state
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
@@ -119,9 +120,14 @@ class Fabric:
         return self.rows * self.lanes
 
     @property
+    def regions(self) -> int:
+        """Steps of a population whose sums, and whose spikes, there is room for."""
+        return 1 + self.ahead
+
+    @property
     def sum_rows(self) -> int:
         """Rows of ``lanes`` sums: those of even and of odd steps take turns where sources can be ahead."""
-        return self.rows * (1 + self.ahead)
+        return self.rows * self.regions
 
     @property
     def shift_bits(self) -> int:

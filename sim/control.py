@@ -20,9 +20,9 @@ KEYS = (1 << INDEX - KEY) - 1
 LATE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits are the kind
 #: states of Schedule
 READ_FIRST, FETCH_FIRST, FIRST, CHOOSE = range(4)
-READ_MESSAGE, FETCH_MESSAGE, MESSAGE, READ_SWEEP, FETCH_SWEEP, SWEEP, GRANT = range(4, 11)
+READ_MESSAGE, FETCH_MESSAGE, MESSAGE, READ_SWEEP, FETCH_SWEEP, SWEEP, GRANT, SETTLE = range(4, 12)
 FETCH_GATE, FIRST_STEP, FETCH_STEP, OWE, PASS = range(5)  #: states of Entrance
-UP, CORE = -1, -2  #: where a router's port leads, if not to another router: to the Buffer at the top; CORE − n: to core n
+UP, CORE = -1, -2  #: where a router's port leads, if not to another router: to the host; CORE − n: to core n
 FOREVER = 1 << 60
 
 
@@ -79,6 +79,8 @@ def route(n: int, p: Any, b: Any, s: Any, r: Any) -> int:
         if b.valid[at]:
             key = b.data[at] >> KEY & KEYS
             mask = 1 << p.way_home[n, key] if b.data[at] & 7 == CREDIT else p.listeners[n, key]
+            if ports == 2 and i == 0:  # Descent
+                mask = 0b10
             wants |= (mask & ~r.done[n, i]) << 3 * i
     for o in range(ports):
         offers = 0
@@ -96,7 +98,7 @@ def route(n: int, p: Any, b: Any, s: Any, r: Any) -> int:
             packet = b.data[p.into[n, who] + p.into.size]
             if to <= CORE:
                 arrive(CORE - to, p, b, s, packet)
-            else:  # the last one is at the top
+            else:  # the last one is the host's
                 b.came[to] = packet
             wants &= ~(1 << 3 * who + o)
             r.done[n, who] |= 1 << o
@@ -159,10 +161,15 @@ def walk(c: int, p: Any, s: Any, visit: int) -> int:
         if s.waits[c]:
             s.waits[c] -= 1
         else:
+            slot = s.swept_slot[c]
+            if s.sweeping[c] == p.groups[c, slot]:
+                at = (s.at[c] - 1 + p.sizes[9] - 1) % s.begun.shape[1]
+                s.begun[c, at] = slot + 1
+                s.flying[c] += 1
             s.sweeping[c] -= 1
             if not s.sweeping[c]:
-                at = (s.at[c] - 1 - p.tail[c, s.swept_slot[c]]) % s.under_way.shape[1]
-                s.under_way[c, at] = s.swept_slot[c] + 1
+                at = (s.at[c] - 1 - p.tail[c, slot]) % s.under_way.shape[1]
+                s.under_way[c, at] = slot + 1
                 s.flying[c] += 1
         if held:
             return 0
@@ -257,14 +264,14 @@ def schedule(c: int, p: Any, e: Any, s: Any, sweeps: int, jobs_ready: int, grant
                 s.slot[c], s.state[c] = n, READ_MESSAGE
                 return 0
         for n in range(slots):
-            if s.tokens[c, n] <= 0 and s.idle[c, n]:
+            if s.tokens[c, n] <= 0 and s.settled[c, n] and s.unsent[c, n] < p.sizes[11]:
                 s.slot[c], s.state[c] = n, READ_SWEEP
                 return 0
     elif state == MESSAGE:
         if jobs_ready:
             s.credits[c, slot] += p.credits[c, slot]
-            s.ready[c, slot] = 0
-            s.state[c] = CHOOSE
+            s.ready[c, slot] -= 1
+            s.state[c] = SETTLE
             return 1
     elif state == SWEEP:
         if sweeps:
@@ -274,11 +281,14 @@ def schedule(c: int, p: Any, e: Any, s: Any, sweeps: int, jobs_ready: int, grant
             if over:
                 s.taken[c, slot] = 0
             s.fresh[c, slot] = over
-            s.idle[c, slot] = 0
+            s.unsent[c, slot] += 1
+            s.settled[c, slot] = 0
             s.goes[c] = s.going[c, slot]
             s.going[c, slot] ^= p.ahead[c, slot]
             s.sweeping[c], s.swept_slot[c], s.waits[c] = p.groups[c, slot], slot, p.sizes[4]
             s.state[c] = GRANT
+    elif state == SETTLE:
+        s.state[c] = CHOOSE
     elif grants_ready:
         s.state[c] = CHOOSE
         return 2
@@ -375,12 +385,17 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     s.paid[c] = visit if walks & 1 and visit & 7 != SPIKE else 0
     swept = s.under_way[c, s.at[c]]
     if swept:
-        s.ready[c, swept - 1] = 1
+        s.ready[c, swept - 1] += 1
         s.under_way[c, s.at[c]] = 0
+        s.flying[c] -= 1
+    begun = s.begun[c, s.at[c]]
+    if begun:
+        s.settled[c, begun - 1] = 1
+        s.begun[c, s.at[c]] = 0
         s.flying[c] -= 1
     s.at[c] = s.at[c] + 1 if s.at[c] + 1 < s.under_way.shape[1] else 0
     if sent > 0:
-        s.idle[c, sent - 1] = 1
+        s.unsent[c, sent - 1] -= 1
     return happens
 
 
@@ -420,18 +435,30 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
 
     ``gate`` (I + K) is for :class:`aerloom.hdl.gate.Entrance`: what inputs wait for, 1 each before; then STEPs heard, 0.
     """
-    inputs, root = p.sizes[1], p.into[0, 0]
+    inputs, direct = p.sizes[1], p.ports[0] == 2  # one core hears the host at once
+    root = p.into[0, 0] + (p.into.size if direct else 0)
     state, at, sent, now, heard = FETCH_GATE, 0, 0, 0, 0
     told = p.sizes[5]  # packets of the host's that come before its spikes
     while heard < watched:
         enter(p, b)
         # Entrance
-        entered, packet, key = False, 0, 0
-        if state == PASS and not told and sent < len(e.host):
-            packet = e.host[sent]
-            key = packet >> KEY & KEYS
-            entered = gate[key] <= 0 and (not b.valid[root] or b.goes[root] != 0)
+        packet = e.host[sent] if state == PASS and not told and sent < len(e.host) else 0
+        key = packet >> KEY & KEYS
+        if gate[key] > 0:
+            packet = 0
+        if direct:
+            b.valid[root], b.data[root] = packet != 0, packet
+        elif not b.valid[root] or b.goes[root]:
+            b.came[root] = packet
+
         happens = state != PASS or told > 0
+        for c in range(len(p.entry)):
+            happens |= core(c, p, e, b, s) != 0
+            happens |= queue(c, p, b, s) != 0
+        for n in range(len(p.ports)):
+            happens |= route(n, p, b, s, r) != 0
+
+        entered = packet != 0 and (b.goes[root] if direct else b.came[root]) != 0
         if state == FETCH_GATE:
             state = FIRST_STEP
         elif state == FIRST_STEP:
@@ -448,21 +475,11 @@ def run(p: Any, e: Any, b: Any, s: Any, r: Any, gate: Any, ends: Any, watched: i
         elif entered and packet & 7 == STEP:
             at, state = key, FETCH_STEP
         if entered:
-            b.came[root] = packet
             sent += 1
             happens = True
 
-        for c in range(len(p.entry)):
-            happens |= core(c, p, e, b, s) != 0
-            happens |= queue(c, p, b, s) != 0
-        for n in range(len(p.ports)):
-            happens |= route(n, p, b, s, r) != 0
-
         # what comes out: credits for the host's populations, and packets for the host
-        if p.sizes[8]:
-            packet, b.goes[UP] = b.data[UP] if b.valid[UP] else 0, 1
-        else:
-            packet, b.came[UP] = b.came[UP], 0
+        packet, b.came[UP] = b.came[UP], 0
         key = packet >> KEY & KEYS
         if packet & 7 == CREDIT:
             gate[key] -= 1

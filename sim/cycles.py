@@ -65,15 +65,16 @@ def _run(plan: Plan, spikes: Spikes, keys: list[int], steps: int) -> Ints:
 def _registers(plan: Plan) -> tuple[Any, ...]:
     """All registers as a reset leaves them."""
     cores, slots, routers = len(plan.entry), plan.sizes[0], len(plan.ports)
-    by_slot = ("idle", "ready", "fresh", "taken", "tokens", "credits", "coming", "going", "step")
+    by_slot = ("unsent", "settled", "ready", "fresh", "taken", "tokens", "credits", "coming", "going", "step")
     shapes = {name: (cores, slots) for name in by_slot}
-    shapes |= {"visits": (cores, plan.sizes[7] - 1), "under_way": (cores, plan.sizes[3] + 1)}
-    shapes["waiting"] = (cores, plan.sizes[6])
-    start = {"clearing": plan.sizes[2], "idle": 1, "fresh": 1, "tokens": 1, "credits": 1}
+    shapes |= {"visits": (cores, plan.sizes[7] - 1), "waiting": (cores, plan.sizes[6])}
+    shapes |= dict.fromkeys(("under_way", "begun"), (cores, plan.sizes[3] + 1))
+    start = {"clearing": plan.sizes[2], "settled": 1, "fresh": 1, "tokens": 1, "credits": 1}
     core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
                            for name in Cores._fields))
-    return (Buffers(*np.zeros((len(Buffers._fields), 2 + plan.exit.max()), np.int64)), core,
-            Routers(*np.zeros((len(Routers._fields), routers, 3), np.int64)))
+    router = Routers(*np.zeros((len(Routers._fields), routers, 3), np.int64))
+    router.last[:, 1:] = plan.ports[:, None] - 1  # of a port down: so what comes from above goes first
+    return Buffers(*np.zeros((len(Buffers._fields), 2 + plan.exit.max()), np.int64)), core, router
 
 
 # --- what the tables hold
@@ -94,7 +95,7 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
     between = Synapses.latency(fabric) + Neurons.latency(fabric)  # from the last clock of an update to its spikes
     told = len(image.settings(placement, 1, None, None))
     sizes = np.array([fabric.populations, fabric.inputs, fabric.sum_rows, between, Walk.pause, told, fabric.queue,
-                      Locate.latency(fabric), fabric.pipelined, Core.pace(fabric), fabric.groups])
+                      Locate.latency(fabric), fabric.pipelined, Core.pace(fabric), fabric.groups, fabric.regions])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
                 gates=np.stack([gates["credits"], _owed(gates["credits_first"], fabric)], axis=1),
                 listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),
@@ -160,7 +161,7 @@ def rows_of(projection: dict[str, int], indices: int, axes: list[Ints]) -> Ints:
 
 def _tree(fabric: Fabric) -> dict[str, Ints]:
     """What joins routers and cores: ports of routers have the first registers, then the Buffers behind those, then come
-    the Buffers of cores at their entries and exits, and the one at the top."""
+    the Buffers of cores at their entries and exits, and in the last place what is for the host."""
     tree, cores = fabric.tree(), fabric.cores
     into = np.arange(3 * len(tree)).reshape(-1, 3)
     entry, exit_ = 2 * into.size + np.arange(cores), 2 * into.size + cores + np.arange(cores)

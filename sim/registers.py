@@ -15,7 +15,7 @@ class Plan(NamedTuple):
 
     #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes and before its first group, packets that come
     #: before the first spike and that a core's queue holds, clocks in Locate, whether cores have Buffers at
-    #: their entries, clocks of an update, and groups in a row
+    #: their entries, clocks of an update, groups in a row, and steps of a population that there is room for
     sizes: Ints
     first: Ints  #: (C, K) KEYS
     projections: Ints  #: of a key
@@ -95,11 +95,13 @@ class Cores(NamedTuple):
     swept_slot: Ints
     walked: Ints
     under_way: Ints  # from Walk to Emit: a ring of slots + 1, and how many are in it
+    begun: Ints  # the same, of their first groups
     at: Ints
     flying: Ints
     state: Ints  # Schedule
     slot: Ints
-    idle: Ints
+    unsent: Ints
+    settled: Ints
     ready: Ints
     fresh: Ints
     taken: Ints

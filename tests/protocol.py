@@ -14,7 +14,7 @@ here                    hardware
 ======================  ===============================================================================
 ``credits``             ``left`` of the Ledgers of Entrance (keys of inputs) and of Schedule
 ``tokens``              ``left`` of Schedule's other Ledger
-``phase``               ``idle`` and ``ready`` of Schedule; what is being sent is neither
+``unsent``, ``ready``   the Tallies of Schedule
 ``held``, ``grants``    Schedule in GRANT; what Creditor has still to send
 ``emit``                ``busy`` of Emit, and its message
 ``queues``, ``done``    Buffers; ``done`` of Fork at a router's, ``k_done`` of Lookup at a core's
@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 from aerloom.models.fabric import CHIP, PACKET, SPACE, Kind, Space, route_record
 from aerloom.models.place import Placement
 
-IDLE, READY, SENDING = range(3)
 NOBODY = -1
 #: What can be wrong with the protocol, for the search to find
 BUGS = ("no first token", "credit for a token", "emit before credit", "deaf while sending", "wrong order")
@@ -49,7 +48,8 @@ class State(NamedTuple):
     spiked: bool  # it has sent a spike of it
     credits: tuple[int, ...]
     tokens: tuple[int, ...]
-    phase: tuple[int, ...]
+    unsent: tuple[int, ...]
+    ready: tuple[int, ...]
     taken: tuple[int, ...]  # from the least of them on, so that there is no end to time
     queues: tuple[tuple[tuple[int, int, int], ...], ...]  # kind, key, step
     done: tuple[int, ...]
@@ -68,6 +68,7 @@ class Chip:
 
     def __init__(self, placement: Placement, depth: int, spikes: bool = True, bug: str = "") -> None:
         self.depth, self.bug, fabric = depth, bug, placement.fabric
+        self.regions = fabric.regions
         self.longer = depth + (fabric.queue and fabric.queue + 1)
         memory = memories(placement)
 
@@ -123,8 +124,9 @@ class Chip:
                 self.leads[router.node, port] = self.queue[below]
                 self.leads[below] = self.queue[router.node, port]
         self.root, cores, zeros = fabric.cores, fabric.cores, (0,) * len(keys)
-        self.start = State(0, False, tuple(first_credits), tuple(first_tokens), zeros, zeros, ((),) * len(self.queue),
-                           (0,) * len(self.queue), ((NOBODY, False),) * cores, ((),) * cores, (NOBODY,) * cores)
+        self.start = State(0, False, tuple(first_credits), tuple(first_tokens), zeros, zeros, zeros,
+                           ((),) * len(self.queue), (0,) * len(self.queue), ((NOBODY, False),) * cores, ((),) * cores,
+                           (NOBODY,) * cores)
 
     def _first(self, credits: int) -> int:
         """All bits set are one in advance."""
@@ -224,16 +226,17 @@ class Chip:
                 yield NOBODY, f"core {c}: grants of {held}", after
             return
         for key in (key for key, home in self.core.items() if home == c):
-            if s.phase[key] == IDLE and s.tokens[key] <= 0:
-                after = s._replace(phase=put(s.phase, key, READY), tokens=self._add(s.tokens, key, self.into[key]))
+            if s.unsent[key] < self.regions and s.tokens[key] <= 0:
+                after = s._replace(unsent=put(s.unsent, key, s.unsent[key] + 1), ready=put(s.ready, key, s.ready[key] + 1),
+                                   tokens=self._add(s.tokens, key, self.into[key]))
                 if self.bug != "credit for a token":
                     after = after._replace(held=put(s.held, c, key))
                 yield key, f"core {c}: {key} takes a step", self._step(after, key)
             may = s.credits[key] <= 0 or self.bug == "emit before credit"
-            if s.phase[key] == READY and may and s.emit[c][0] == NOBODY:
-                self._on_time(s, key, s.taken[key] - 1)
+            if s.ready[key] and may and s.emit[c][0] == NOBODY:
+                self._on_time(s, key, s.taken[key] - s.unsent[key])
                 yield NOBODY, f"core {c}: {key} begins to send", s._replace(
-                    phase=put(s.phase, key, SENDING), credits=self._add(s.credits, key, self.out[key]),
+                    ready=put(s.ready, key, s.ready[key] - 1), credits=self._add(s.credits, key, self.out[key]),
                     emit=put(s.emit, c, (key, False)))
 
     def _send(self, s: State, c: int) -> Iterator[tuple[int, str, State]]:
@@ -241,12 +244,13 @@ class Chip:
         if len(s.queues[q]) == self.depth:
             return
         if key != NOBODY:
+            step = s.taken[key] - s.unsent[key]  # the first that is not sent
             if not spiked and key not in self.silent:
-                after = self._push(s, q, Kind.SPIKE, key, s.taken[key] - 1)
+                after = self._push(s, q, Kind.SPIKE, key, step)
                 yield NOBODY, f"core {c}: spike of {key}", after._replace(emit=put(s.emit, c, (key, True)))
-            after = self._push(s, q, Kind.STEP, key, s.taken[key] - 1)
+            after = self._push(s, q, Kind.STEP, key, step)
             yield NOBODY, f"core {c}: end of step of {key}", after._replace(
-                emit=put(s.emit, c, (NOBODY, False)), phase=put(s.phase, key, IDLE))
+                emit=put(s.emit, c, (NOBODY, False)), unsent=put(s.unsent, key, s.unsent[key] - 1))
         if grants:
             after = self._push(s, q, Kind.CREDIT, grants[0], 0)
             yield NOBODY, f"core {c}: credit to {grants[0]}", after._replace(grants=put(s.grants, c, grants[1:]))

@@ -74,12 +74,26 @@ def test_pins_and_clock(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_board_has_room_for_its_own_chip() -> None:
-    assert not [b.name for b in BOARDS.values() if estimate.estimate(b.fabric, b.family).used.over(b.resources)]
+    families = {b.name: estimate.suited(b, b.fabric).family for b in BOARDS.values()}
+    assert not [b.name for b in BOARDS.values() if estimate.estimate(b.fabric, families[b.name]).used.over(b.resources)]
+
+
+def test_so_many_tables_are_in_blocks_of_ram_as_there_are_blocks_for() -> None:
+    board, fabric = find("ulx3s-85f"), replace(Fabric.preset("tiny"), parameter_rows=16)
+    kinds = board.family.spare_blocks
+    need = [estimate.blocks(fabric, board.family.sparing(kinds[:n])) for n in range(len(kinds) + 1)]
+    assert len(kinds) == 3 and need == sorted(set(need))
+    for n, blocks in enumerate(need):
+        for have, left in ((blocks, n), (blocks - 1, max(n - 1, 0))):
+            family = estimate.suited(replace(board, resources=replace(board.resources, bram=have)), fabric).family
+            assert family.spare_blocks == kinds[:left]
+            lines = [line.split()[-left:] for line in family.synthesis if line.startswith("setattr")]
+            assert lines == ([[f"a:{kind}" for kind in kinds[:left]]] if left else [])
 
 
 def test_weights_go_to_large_memories_where_there_are_some() -> None:
     found = estimate.estimate(find("icebreaker").fabric, find("icebreaker").family).used
-    assert (found.spram, found.bram) == (2, 28)
+    assert (found.spram, found.bram) == (2, 29)
     half = replace(find("icebreaker").fabric, lanes=4)
     assert estimate.estimate(half, find("icebreaker").family).used.spram == 1
 

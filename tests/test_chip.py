@@ -287,11 +287,14 @@ def test_raw_garbage_is_counted_and_changes_nothing(chips: Callable[..., Device]
 
 def test_reads_beyond_every_end_are_answered(chips: Callable[..., Device]) -> None:
     device = chips(TINY)
-    for node in (0, TINY.cores, CHIP):
+    for node in (0, CHIP):
         for space in range(16):
             ask = np.array([address(node, Space.KEYS) | space << 15, packet(Kind.READ, node, 3)], np.uint32)
             fields = PACKET.unpack(device._link.exchange(ask, 3))
             assert (fields["kind"] == Kind.VALUE).sum() == 3
+    before = device.counters()["strays"]
+    device._link.exchange(np.array([packet(Kind.READ, TINY.cores, 3)], np.uint32), 0)  # a router has nothing to say
+    assert device.counters()["strays"] == before + 1
 
 
 def test_cycles_of_a_dense_layer_are_those_of_its_spikes(chips: Callable[..., Device]) -> None:

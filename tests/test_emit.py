@@ -10,7 +10,8 @@ from aerloom.models.fabric import Kind, Space
 from aerloom.sim.engine import open_engine
 from tests.wrap import TOY, Plain, many, packet, rows, talk
 
-FABRICS = pytest.mark.parametrize("fabric", [TOY, dataclasses.replace(TOY, update_lanes=1)], ids=["2", "1"])
+FABRICS = pytest.mark.parametrize(
+    "fabric", [TOY, dataclasses.replace(TOY, update_lanes=1), dataclasses.replace(TOY, ahead=False)], ids=["2", "1", "one"])
 
 
 def place(group):
@@ -55,25 +56,28 @@ def random_groups(r, count, fabric):
 def test_what_was_kept_is_sent_while_others_sweep(engine, fabric, stall):
     r = random.Random(1)
     regions, keys = [(0, 1), (1, 2), (3, 2)], [5, 0, 10]  # first row and number of rows, key of each population
-    pending = {}
+    pending = []  # slots and groups, as they came
     with open_engine(Plain(Emit(fabric), events=["counts"]), engine, stall=stall) as simulation:
         for _ in range(many(engine, 300)):
-            sweeping = r.choice([slot for slot in range(3) if slot not in pending])
+            kept = [slot for slot, _ in pending]
+            sweeping = r.choice([slot for slot in range(3) if kept.count(slot) < fabric.regions])
             row, count = regions[sweeping]
             groups = random_groups(r, r.randint(1, count * fabric.groups), fabric)
             send, expect, packets, done = {"i": sweep(sweeping, row, groups, fabric)}, {"swept": 1}, [], []
             counted = 0
-            if len(pending) == 2 or (pending and r.random() < 0.5):
-                done = r.sample(list(pending), r.randint(1, len(pending)))
+            if len(pending) == 3 * fabric.regions - 1 or (pending and r.random() < 0.5):
+                done = r.sample(kept, r.randint(1, len(pending)))
                 send["jobs"] = [
                     {"slot": slot, "key": keys[slot], "row": regions[slot][0], "relay": slot == 1} for slot in done
                 ]
-                packets = [p for slot in done for p in sent(keys[slot], pending.pop(slot))]
+                for slot in done:
+                    first = next(n for n, (other, _) in enumerate(pending) if other == slot)
+                    packets += sent(keys[slot], pending.pop(first)[1])
                 expect |= {"o": len(packets), "sent": len(done)}
                 counted = sum(p["kind"] == Kind.SPIKE and p["key"] != keys[1] for p in packets)
-            pending[sweeping] = groups
+            pending.append((sweeping, groups))
             assert talk(simulation, send, expect, drain=3) == {
-                "o": packets, "swept": [sweeping], "sent": done, "counts": [1] * counted}
+                "o": packets, "begun": [sweeping], "swept": [sweeping], "sent": done, "counts": [1] * counted}
 
 
 @FABRICS

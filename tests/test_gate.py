@@ -29,7 +29,8 @@ def way(p):
     if kind in (Kind.SPIKE, Kind.STEP):
         return "o" if key < len(GATES) and GATES[key]["known"] else "stray"
     if kind in (Kind.ADDRESS, Kind.WRITE, Kind.READ):
-        return "own" if key == CHIP else "o" if key < NODES else "stray"
+        there = FABRIC.cores if kind == Kind.READ else NODES  # routers have nothing to say
+        return "own" if key == CHIP else "o" if key < there else "stray"
     return "stray"
 
 

@@ -55,7 +55,8 @@ PROOFS = [
         ("Mux(self.o.ready, 1 << (n + 1) % count, 1 << n)", "1 << n")]),
     Proof(First, blocks.first, 8, 3, [("room & ~some", "room"), ("reversed(self.inputs)", "self.inputs")]),
     Proof(Fork, blocks.fork, 8, 3, [(" & ~done[n]", ""), ("taken.all()", "taken.any()")]),
-    Proof(Route, blocks.route, 8, 3, [("routes.enable.eq(self.i.ready)", "routes.enable.eq(1)")]),
+    *(Proof(Route, partial(blocks.route, above=above), 8, 3, [("routes.enable.eq(self.i.ready)", "routes.enable.eq(1)")])
+      for above in (True, False)),
     *(Proof(Router, partial(blocks.router, watched=n), 8, 3, [LEAKY]) for n in range(3)),
     Proof(Router, blocks.flow, 12, 0, [SLOW]),
     Proof(Ledger, blocks.ledger, 8, 3, [("~self.paid[slot]", "0")]),
@@ -65,12 +66,14 @@ PROOFS = [
     Proof(Loader, cores.loader, 8, 3, [("with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):")]),
     Proof(Lookup, cores.lookup, 7, 0, [("Mux(k_first, keys.data.alone, k_ends)", "keys.data.alone")]),
     Proof(Locate, cores.locate, 10, 3, [("moves.eq(exit_.i.ready)", "moves.eq(1)")]),
-    Proof(Schedule, cores.schedule, 18, 3, [
-        ("tokens.free & idle", "tokens.free"), ("credits.free & ready", "ready"),
-        ('m.next = "SETTLE"', 'm.next = "CHOOSE"')]),
+    Proof(Schedule, cores.schedule, 24, 3, [
+        ("tokens.free & free", "tokens.free"), ("credits.free & ready.some", "ready.some"), ("free &= ~begins", "pass"),
+        *((before + 'm.next = "SETTLE"', before + 'm.next = "CHOOSE"')
+          for before in (f"slot.eq(0)\n{20 * ' '}", f"sends.eq(1)]\n{20 * ' '}"))]),
     Proof(Creditor, cores.creditor, 8, 3, [MOVES]),
     Proof(Emit, cores.emit, 12, 0, [
-        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("ahead & ~last &", "ahead &")]),
+        ("(self.o.ready & ~rest.as_value().any())", "~rest.as_value().any()"), ("ahead & ~last &", "ahead &"),
+        ("Cat(state, kept)", "Cat(state, 0)")]),
 ]
 
 
@@ -100,7 +103,7 @@ def main(names: list[str]) -> int:
         found = loops(chip.Chip(fabric))
         tell("Chip", rings[found], not found, began, "No ring without a register: no ready waits for itself.")
         began = time.monotonic()
-        hasty = mutant(Fork, "self.i.valid & self.i.payload.ports[n]", "self.i.ready & self.i.payload.ports[n]")
+        hasty = mutant(Fork, "self.i.valid & wanted[n]", "self.i.ready & wanted[n]")
         routers = using(tree.Tree, Router=using(Router, Fork=hasty))
         machine = using(chip.Machine, Cluster=using(cluster.Cluster, Tree=routers))
         found = loops(using(chip.Chip, Machine=machine)(fabric))

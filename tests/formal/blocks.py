@@ -112,7 +112,7 @@ def first(block=First, inputs: int = 3) -> Harness:
 
 def fork(block=Fork, ports: int = 3) -> Harness:
     """Every port gets its packet once; offers are kept; a packet that all can take passes at once."""
-    h = Harness(block(ports))
+    h = Harness(block(ports + 1, range(ports)))  # of another port it knows nothing
     i, outs, m = h.dut.i, [getattr(h.dut, f"o{n}") for n in range(ports)], h.m
     h.obeys(i)
     h.keeps(*outs)
@@ -128,12 +128,11 @@ def fork(block=Fork, ports: int = 3) -> Harness:
     return h
 
 
-def ways(packet, row, own: int = 0) -> Value:
+def ways(packet, row, above: bool) -> Value:
     """The ports that a packet leaves the root by, from the contract of :class:`Route`; the last one is the root itself."""
     spread = (packet.kind == Kind.SPIKE) | (packet.kind == Kind.STEP)
     by_node = Cat(0, packet.key == 0, packet.key == 1, packet.key == ROOT.node)
-    return Mux(spread, row.listeners, Mux(packet.kind == Kind.CREDIT, (1 << row.home)[:4],
-               Mux(packet.kind == Kind.VALUE, 1, by_node)))[:4]
+    return Mux(spread, row.listeners, Mux(packet.kind == Kind.CREDIT, (1 << row.home)[:4], by_node if above else 1))[:4]
 
 
 def known(h: Harness, packet, rows) -> None:
@@ -143,9 +142,9 @@ def known(h: Harness, packet, rows) -> None:
         h.assume(row.home < ROOT.ports)
 
 
-def route(block=Route) -> Harness:
+def route(block=Route, above: bool = True) -> Harness:
     """Every packet leaves once, in order, by the ports that its key or node means; offers are kept."""
-    h = Harness(using(block, Table=Rows)(TOY, ROOT))
+    h = Harness(using(block, Table=Rows)(TOY, ROOT, above))
     i, o, rows = h.dut.i, h.dut.o, Rows.made[0].rows
     known(h, i.payload, rows)
     h.obeys(i)
@@ -155,7 +154,7 @@ def route(block=Route) -> Harness:
     packet = o.payload.packet
     h.check(~o.valid | ((packet.index[:2] == seen) & (packet.key < TOY.keys)))
     h.check((seen + o.valid)[:2] == sent)
-    h.check(~o.valid | (o.payload.ports == ways(packet, rows[packet.key])))
+    h.check(~o.valid | (o.payload.ports == ways(packet, rows[packet.key], above)))
     return h
 
 
@@ -166,24 +165,17 @@ def router(block=Router, route=Route, watched: int = 2) -> Harness:
     h.obeys(*ins)
     h.keeps(*outs)
     o, inner = outs[watched], h.inner
-    merges = [f"merge_{n}" for n in range(ROOT.ports)] + ["merge_own"]
+    merges = [f"merge_{n}" for n in range(ROOT.ports)]
     h.check(Cat(sum(inner[f"{name}.front"]) == 1 for name in merges).all())
-    read, there = inner["data__valid"], inner["loader.there"]  # an answer of its own waits for the one before
-    h.check(~(read & there) & (~(read | there) | inner["loader.answering"]))
-
-    def own(packet) -> Value:
-        """The root's own, which answers READs upwards."""
-        return (packet.kind == Kind.VALUE) & (packet.key == ROOT.node)
-
-    h.check(~o.valid | Mux(own(o.payload), watched == 0, o.payload.index[:2] != 3))
+    h.check(~o.valid | (o.payload.index[:2] != 3))
     for n, i in enumerate(ins):
         rows = Rows.made[n].rows
         known(h, i.payload, rows)
         h.assume(i.payload.index[:2] == n)
-        h.assume(~own(i.payload))
-        meant = ways(i.payload, rows[i.payload.key])[watched]
+        there_is = (n > 0) | (watched > 0)  # nothing that came down goes up
+        meant = ways(i.payload, rows[i.payload.key], n == 0)[watched] & there_is
         sent = h.count(i.valid & i.ready & meant, 3)
-        leaves = o.valid & (o.payload.index[:2] == n) & ~own(o.payload)
+        leaves = o.valid & (o.payload.index[:2] == n)
         seen = h.count(leaves & o.ready, 3)
         h.assume(~meant | (i.payload.index[2:5] == sent))
         h.check(~leaves | (o.payload.index[2:5] == seen))
@@ -194,10 +186,11 @@ def router(block=Router, route=Route, watched: int = 2) -> Harness:
             (f"route_{n}", "o__payload", inner[f"route_{n}.o__valid"]))]
         for k, (payload, there) in enumerate(places):
             it = routed(ROOT.ports + 1)(payload)
-            packet, waits = it.packet, there & it.ports[watched] & (~done[watched] if k == 0 else 1)
+            has = done[watched - (n == 0)] if there_is else 0
+            packet, waits = it.packet, there & it.ports[watched] & there_is & (~has if k == 0 else 1)
             h.check(~waits | (packet.index[2:5] == number[:3]))
-            h.check(~there | ((packet.index[:2] == n) & (packet.key < TOY.keys) & ~own(packet)))
-            h.check(~there | (it.ports == ways(packet, rows[packet.key])))
+            h.check(~there | ((packet.index[:2] == n) & (packet.key < TOY.keys)))
+            h.check(~there | (it.ports == ways(packet, rows[packet.key], n == 0)))
             number = number + waits
         h.check(number[:3] == sent)
         h.check(~full | places[0][1])
@@ -213,7 +206,6 @@ def flow(block=Router, route=Route) -> Harness:
         h.obeys(i)
         h.assume(o.ready)
         known(h, i.payload, Rows.made[n].rows)
-        h.assume((i.payload.key != ROOT.node) | (i.payload.kind <= Kind.CREDIT) & (i.payload.kind != 0))
         waits = Signal(4)
         h.m.d.sync += waits.eq(Mux(i.valid & ~i.ready, waits + 1, 0))
         h.check(waits < ROOT.ports)

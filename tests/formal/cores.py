@@ -114,16 +114,14 @@ def loader(block=Loader) -> Harness:
     return h
 
 
-IDLE, SWEEPING, READY, SENDING = range(4)
-
-
 def schedule(block=Schedule) -> Harness:
-    """A step needs its tokens and the last one sent, a message a step and its credits; a grant follows each step."""
+    """A step needs its tokens, the last one stored and room for its spikes, a message a step and its credits; a grant
+    follows each step."""
     h = Harness(using(block, Table=Rows)(TOY))
     dut, m, rows = h.dut, h.m, Rows.made[0].rows
     h.keeps(dut.sweeps, dut.grants, dut.messages)
     fires = [s.valid & s.ready for s in (dut.sweeps, dut.messages, dut.grants)]
-    state, slot, idle, inner = h.inner["fsm_state"], h.inner["slot"], h.inner["$signal"], h.inner
+    state, slot, inner, most = h.inner["fsm_state"], h.inner["slot"], h.inner, TOY.regions
     # in the order in which `elaborate` mentions them
     (read_first, fetch_first, first, settle, choose, read_sweep, read_message, fetch_message, message, fetch_sweep, sweep,
      grant) = range(12)
@@ -137,20 +135,26 @@ def schedule(block=Schedule) -> Harness:
     h.check(~fetches | (Value.cast(Rows.made[0].data) == Value.cast(rows[slot])))
     h.check(fetches | at(read_first, settle, choose, read_message, read_sweep) | (inner["row"] == Value.cast(rows[slot])))
     for n in range(TOY.populations):
-        phase, row = Signal(2, name=f"phase_{n}"), rows[n]
-        swept = dut.swept.valid & (dut.swept.payload == n)
-        sent = dut.sent.valid & (dut.sent.payload == n)
+        row = rows[n]
+        begins, flying, ready, sending = (
+            Signal(2, name=f"{name}_{n}") for name in ("begins", "flying", "ready", "sending"))
+        unsent = flying + ready + sending
+        begun, swept, sent = (s.valid & (s.payload == n) for s in (dut.begun, dut.swept, dut.sent))
         sweeps, sends = fires[0] & (dut.sweeps.payload.slot == n), fires[1] & (dut.messages.payload.slot == n)
-        h.assume(~swept | (phase == SWEEPING))
-        h.assume(~sent | (phase == SENDING))
-        h.check(~sweeps | (phase == IDLE))
-        h.check(~sends | (phase == READY))
-        with m.If(sweeps | swept | sends | sent):
-            m.d.sync += phase.eq(phase + 1)
-        chosen, begun = slot == n, (state >= settle) | (slot > n)
-        h.check((inner["ready"][n] == (phase == READY)) & (idle[n] == (phase == IDLE)))
-        h.check(~(swept_next & chosen) | (phase == IDLE))
-        h.check(~(sent_next & chosen) | (phase == READY))
+        h.assume(~begun | (begins == 1))
+        h.assume(~swept | (flying + begun > begins))
+        h.assume(~sent | (sending != 0))
+        h.check(~sweeps | ((unsent < most) & (begins == 0)))
+        h.check(~sends | (ready != 0))
+        m.d.sync += [begins.eq(begins + sweeps - begun), flying.eq(flying + sweeps - swept),
+                     ready.eq(ready + swept - sends), sending.eq(sending + sends - sent)]
+        h.check((begins <= 1) & (begins <= flying) & (unsent <= most))
+        chosen, over = slot == n, (state >= settle) | (slot > n)
+        for tally, count in (("unsent", unsent), ("ready", ready)):
+            h.check((inner[f"{tally}.some"][n] == (count != 0)) & (inner[f"{tally}.full"][n] == (count == most)))
+        h.check(inner["begins"][n] == (begins != 0))
+        h.check(~(swept_next & chosen) | ((unsent < most) & (begins == 0)))
+        h.check(~(sent_next & chosen) | (ready != 0))
         for name, paid, taken, next_, what, at_first in (
             ("tokens", dut.token, sweeps, swept_next, row.tokens, row.tokens_first),
             ("credits", dut.credit, sends, sent_next, row.credits, row.credits_first),
@@ -164,13 +168,13 @@ def schedule(block=Schedule) -> Harness:
             h.check(due < (1 << TOY.token_bits) - 1)
             h.check(~(next_ & chosen) | (due <= 0))
             # the ledger hears of it a clock late
-            begins = h.past((state == first) & chosen)
-            owes = h.past(Mux(taken, what, 0)) + Mux(begins, at_first, 0)
+            at_start = h.past((state == first) & chosen)
+            owes = h.past(Mux(taken, what, 0)) + Mux(at_start, at_first, 0)
             left = inner[f"{name}.left_{n}"]
             knows, bits = left - h.past(pays) + owes, len(left)
-            h.check(Mux(begun, knows, knows + at_first)[:bits] == due[:bits])
+            h.check(Mux(over, knows, knows + at_first)[:bits] == due[:bits])
             h.check(inner[f"{name}.free"][n] == ((left == 0) | left.all()))
-            h.check(begun | (phase == IDLE))
+            h.check(over | (unsent == 0))
     h.check(slot < TOY.populations)
     owed = Signal(2)
     m.d.sync += owed.eq(owed + fires[0] - fires[2])
@@ -180,7 +184,7 @@ def schedule(block=Schedule) -> Harness:
 
 
 def emit(block=Emit) -> Harness:
-    """What a sweep keeps is sent once, in order, before the STEP that ends it; offers are kept."""
+    """What a sweep keeps is sent once, in order, before the STEP that ends it, and so are sweeps; offers are kept."""
     h = Harness(block(TOY))
     i, jobs, o, m = h.dut.i, h.dut.jobs, h.dut.o, h.m
     update, spikes = i.payload.update, i.payload.spikes.as_value()
@@ -195,27 +199,29 @@ def emit(block=Emit) -> Harness:
     h.assume(update.state == Cat(group, update.slot))
     h.assume((jobs.payload.row == jobs.payload.slot) & (jobs.payload.key == jobs.payload.slot))
     for n in range(TOY.populations):
-        phase, kept = Signal(2, name=f"phase_{n}"), Signal(2, name=f"kept_{n}")
+        kept = Array(Signal(2, name=f"kept_{n}_{k}") for k in range(TOY.regions))  # of steps, in turn
+        writes, reads = (Signal(range(TOY.regions), name=f"{name}_{n}") for name in ("writes", "reads"))
+        ready, sending = Signal(2, name=f"ready_{n}"), Signal(name=f"sending_{n}")
         mine, job = i.valid & (update.slot == n), jobs.valid & (jobs.payload.slot == n)
         out = o.valid & o.ready & (o.payload.key == n)
         step = out & (o.payload.kind == Kind.STEP)
-        sent = h.dut.sent.valid & (h.dut.sent.payload == n)
-        swept = h.dut.swept.valid & (h.dut.swept.payload == n)
-        h.assume(~mine | (phase == IDLE) | (phase == SWEEPING))
-        h.assume(~job | (phase == READY))
+        begun, swept, sent = (s.valid & (s.payload == n) for s in (h.dut.begun, h.dut.swept, h.dut.sent))
+        h.assume(~mine | (ready + sending < TOY.regions))
+        h.assume(~job | (ready != 0))
+        h.check(begun == (mine & ~group))
         h.check(swept == (mine & update.last))
         with m.If(mine):
-            m.d.sync += [kept.bit_select(group, 1).eq(spikes != 0), phase.eq(SWEEPING)]
+            m.d.sync += kept[writes].bit_select(group, 1).eq(spikes != 0)
         with m.If(swept):
-            m.d.sync += phase.eq(READY)
-        with m.If(job & jobs.ready):
-            m.d.sync += phase.eq(SENDING)
+            m.d.sync += writes.eq(Mux(writes == TOY.regions - 1, 0, writes + 1))
+        taken = job & jobs.ready
+        m.d.sync += [ready.eq(ready + swept - taken), sending.eq((sending | taken) & ~sent)]
         with m.If(out):
-            at = o.payload.index[0]
-            m.d.sync += kept.bit_select(at, 1).eq(0)
-            h.check((phase == SENDING) & (o.payload.index < 2))
-            h.check(Mux(step, kept == 0, (o.payload.kind == Kind.SPIKE) & kept.bit_select(at, 1) & ~(at & kept[0])))
+            at, left = o.payload.index[0], kept[reads]
+            m.d.sync += kept[reads].bit_select(at, 1).eq(0)
+            h.check(sending & (o.payload.index < 2))
+            h.check(Mux(step, left == 0, (o.payload.kind == Kind.SPIKE) & left.bit_select(at, 1) & ~(at & left[0])))
         h.check(sent == step)
         with m.If(sent):
-            m.d.sync += phase.eq(IDLE)
+            m.d.sync += reads.eq(Mux(reads == TOY.regions - 1, 0, reads + 1))
     return h
