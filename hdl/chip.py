@@ -34,8 +34,8 @@ class Chip(wiring.Component):
     -------
     i, o : packets
         From and to the host. Every READ of a core or of the chip is answered by as many VALUEs as it asks for; each STEP on
-        the way out carries the low bits of the cycle counter. A WRITE to the first word of START
-        resets everything but the tables, in all chips.
+        the way out carries the low bits of the cycle counter. A WRITE to the first word of START resets everything but the
+        tables, in all chips.
     txK, rxK : packets
         To and from chip K, an :class:`Extension`, of a Fabric with several.
     """

@@ -123,11 +123,11 @@ class Neuron(wiring.Component):
             """``value`` times a number of spikes: a multiplication, unless there is but one spike."""
             return where(t, name, count[t], value) if fabric.spike_bits == 1 else at(t, name, value[t] * count[t])
 
-        def outside(t, value, low, high, where):
+        def outside(t, value, low, high, when):
             """Whether ``value`` is below ``low``, above ``high``: compared with them only if it is as short as they are."""
             inner, outer = value[t][: fabric.state_bits].as_signed(), value[t][fabric.state_bits - 1 :]
             short, sign = outer.all() | ~outer.any(), outer[-1]
-            return Mux(short, under(inner, low), sign) & where, Mux(short, under(high, inner), ~sign) & where
+            return Mux(short, under(inner, low), sign) & when, Mux(short, under(high, inner), ~sign) & when
 
         # what the neuron starts from; a membrane that is held neither leaks nor is driven
         left = Mux(fresh[0], 0, was["after"][0])

@@ -96,8 +96,8 @@ class Writer(wiring.Component):
         place = Signal(SPACE_LAYOUT)
         chunk = Signal(range(max(2, *self.chunks.values())))
         at_first = self.chunks.get(Space(0), 1)
-        before = Signal.like(chunk, init=max(0, at_first - 2))  # the last one of a word there
-        alone = Signal(init=at_first == 1)  # there is no other
+        before = Signal.like(chunk, init=max(0, at_first - 2))  # behind it comes the last of a word there
+        alone = Signal(init=at_first == 1)  # words there have but one
         ends = Signal(init=at_first == 1)  # this is the last
         at = self.write.payload.place
         m.d.comb += [
