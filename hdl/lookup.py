@@ -85,7 +85,7 @@ class Lookup(wiring.Component):
         some = Mux(is_credit, keys.data.home, keys.data.heard)
         m.d.comb += [
             k_moves.eq(k_valid & (~p_valid | self.o.ready)),
-            k_last.eq(is_credit | Mux(k_first, keys.data.alone, k_ends)),
+            k_last.eq(is_credit | Mux(k_first, ~keys.data.several, k_ends)),
             self.i.ready.eq(~k_valid | (k_moves & k_last)),
             self.stray.eq(k_moves & ~some & (fabric.cores > 1)),
             keys.address.eq(self.i.payload.key),

@@ -138,14 +138,14 @@ class Fabric:
 
     @cached_property
     def key_record(self) -> Record:
-        """Row ``key`` of KEYS. ``heard``: it has projection ``first`` and ``more`` behind that one (``alone``: none);
+        """Row ``key`` of KEYS. ``heard``: it has projection ``first`` and ``more`` behind that one (``several``: any);
         ``home``: it is that of population ``slot``."""
         return Record(
             first=bits_for(self.projections),
             more=bits_for(self.projections),
             slot=bits_for(self.populations),
             heard=1,
-            alone=1,
+            several=1,
             home=1,
         )
 

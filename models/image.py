@@ -156,7 +156,7 @@ def _core(placement: Placement, n: int) -> Words:
         keys.append(
             fabric.key_record.pack(
                 first=len(links) if mine else 0, more=max(0, len(mine) - 1), heard=int(bool(mine)),
-                alone=int(len(mine) < 2), home=int(home), slot=part.slot if home else 0
+                several=int(len(mine) > 1), home=int(home), slot=part.slot if home else 0
             )
         )
         links += [_link(placement, link) for link in mine]

@@ -163,8 +163,7 @@ def walk(c: int, p: Any, s: Any, visit: int) -> int:
         else:
             slot = s.swept_slot[c]
             if s.sweeping[c] == p.groups[c, slot]:
-                at = (s.at[c] - 1 + p.sizes[9] - 1) % s.begun.shape[1]
-                s.begun[c, at] = slot + 1
+                s.begun[c, (s.at[c] - 1) % s.begun.shape[1]] = slot + 1
                 s.flying[c] += 1
             s.sweeping[c] -= 1
             if not s.sweeping[c]:

@@ -17,7 +17,7 @@ def random_tables(r):
         first = r.randrange(TOY.projections)
         heard = r.randrange(2)
         more = heard * r.choice([0, r.randrange(TOY.projections - first)])
-        keys.append({"first": first, "more": more, "heard": heard, "alone": int(more == 0),
+        keys.append({"first": first, "more": more, "heard": heard, "several": int(more != 0),
                      "slot": r.randrange(TOY.populations), "home": r.randrange(2)})
     fields = TOY.projection_record.fields
     projections = [{name: r.getrandbits(f.width) for name, f in fields.items()} for _ in range(TOY.projections)]
@@ -72,3 +72,10 @@ def test_an_arrival_per_clock(engine):
         before = simulation.cycles
         talk(simulation, {"i": packets}, {"o": total})
         assert simulation.cycles - before == total + 2
+
+
+def test_what_concerns_nobody_takes_a_clock(engine):
+    packets = [packet(Kind.SPIKE, key % TOY.keys, 0) for key in range(100)]
+    with open_engine(Plain(Lookup(TOY), events=["stray"]), engine) as simulation:  # its tables hold zeros
+        assert len(talk(simulation, {"i": packets}, {"stray": len(packets)})["stray"]) == len(packets)
+        assert simulation.cycles <= len(packets) + 2

@@ -64,7 +64,7 @@ PROOFS = [
         ("with m.Elif(credits.free.bit_select(slot, 1)):", "with m.Else():"),
         ("less.eq(gates.data.credits - 1)]", "less.eq(0)]")]),
     Proof(Loader, cores.loader, 8, 3, [("with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):")]),
-    Proof(Lookup, cores.lookup, 7, 0, [("Mux(k_first, keys.data.alone, k_ends)", "keys.data.alone")]),
+    Proof(Lookup, cores.lookup, 7, 0, [("Mux(k_first, ~keys.data.several, k_ends)", "~keys.data.several")]),
     Proof(Locate, cores.locate, 10, 3, [("moves.eq(exit_.i.ready)", "moves.eq(1)")]),
     Proof(Schedule, cores.schedule, 24, 3, [
         ("tokens.free & free", "tokens.free"), ("credits.free & ready.some", "ready.some"), ("free &= ~begins", "pass"),

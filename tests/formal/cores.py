@@ -46,7 +46,7 @@ def lookup(block=Lookup) -> Harness:
     h.obeys(i)
     h.keeps(o)
     for row in keys:
-        h.assume((row.first + row.more < TOY.projections) & row.heard & row.home & (row.alone == (row.more == 0)))
+        h.assume((row.first + row.more < TOY.projections) & row.heard & row.home & (row.several == (row.more != 0)))
     h.assume((i.payload.key < TOY.keys) & (i.payload.kind >= Kind.SPIKE) & (i.payload.kind <= Kind.CREDIT))
     h.assume(i.payload.index[:2] == h.count(i.valid & i.ready, 2))
     taken, done = Array(Signal.like(Value.cast(i.payload), name=f"taken_{n}") for n in range(4)), Signal(2)
