@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -34,20 +34,12 @@ class Resources:
         return {name: pair for name, pair in pairs.items() if pair[0] > pair[1]}
 
 
-IN_BLOCKS = 'setattr -set ram_style "block"'
-
-
-def blocks_for(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    """The command of Yosys that puts these kinds of tables into blocks of RAM."""
-    return (" ".join((IN_BLOCKS, *(f"a:{kind}" for kind in kinds))),) if kinds else ()
-
-
 @dataclass(frozen=True)
 class Family:
     """How a family of devices is built for, with tools from PyPI alone."""
 
     name: str
-    synthesis: tuple[str, ...]  #: Yosys commands
+    synthesis: tuple[str, ...]  #: Yosys commands, behind those of ``spare_blocks``
     tidies: str = ""  #: the stage of synthesis before which a design is tidied and tried again, where Yosys gives up
     #: changes Yosys' netlist, as write_json has it; no part of what builds are kept by, as its text would be an address
     refine: Callable[[dict[str, Any]], object] | None = field(default=None, repr=False)
@@ -62,7 +54,7 @@ class Family:
     #: a flip-flop comes with a look-up table, which a neighbour can use only if it makes what the flip-flop keeps
     paired: bool = field(default=False, repr=False)
     #: kinds of tables that are in blocks of RAM, however few words they have, while there are blocks: the first that gets
-    #: none is the last; its Yosys commands see to that
+    #: none is the last
     spare_blocks: tuple[str, ...] = ()
     large: tuple[int, int] = (0, 0)  #: bits and words of the memories that weights go to; (0, 0): they go to blocks of RAM
     cells: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: names in nextpnr's report, by resource
@@ -70,10 +62,11 @@ class Family:
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def sparing(self, kinds: tuple[str, ...]) -> Family:
-        """The same, with none but these kinds of tables in blocks of RAM: for chips that take nearly all for weights."""
-        lines = (blocks_for(kinds) if line.startswith(IN_BLOCKS) else (line,) for line in self.synthesis)
-        return replace(self, spare_blocks=kinds, synthesis=tuple(line for new in lines for line in new))
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """All that Yosys does: tables that are to be in blocks of RAM are marked first."""
+        kinds = " ".join(f"a:{kind}" for kind in self.spare_blocks)
+        return (f'setattr -set ram_style "block" {kinds}',) * bool(kinds) + self.synthesis
 
 
 @dataclass(frozen=True)

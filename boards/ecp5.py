@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from ..models.fabric import Fabric
-from .board import FTDI, Board, Family, Resources, blocks_for
+from .board import FTDI, Board, Family, Resources
 from .carry import merge, trim
 from .fanout import spread
 from .floorplan import DIES, Die, arrange
@@ -22,13 +22,11 @@ def refine(netlist: dict[str, Any], die: Die) -> None:
     arrange(netlist, die)
 
 
-#: Tables that would be hundreds of LUTs otherwise.
-SPARE = ("wide", "small", "neuron")
-
 ECP5 = Family(
     "ecp5",
     # look-up tables of four inputs alone: with larger ones, of muxes between them, a core takes an eighth more
-    synthesis=(*blocks_for(SPARE), "synth_ecp5 -nowidelut -top top"), spare_blocks=SPARE,
+    synthesis=("synth_ecp5 -nowidelut -top top",),
+    spare_blocks=("wide", "small", "neuron"),  # tables that would be hundreds of LUTs otherwise
     tidies="map_luts",  # Yosys 0.70's abc9 fails (an assertion) on some designs, the board of the preset `tiny` for one
     route="nextpnr-ecp5", placing=("--placer-heap-timingweight", "30"),  # of 10: 5 % more MHz, seed by seed
     pack="ecppack", suffix="bit", constraints="lpf",

@@ -123,9 +123,9 @@ def blocks(fabric: Fabric, family: Family) -> int:
 def suited(board: Board, fabric: Fabric) -> Board:
     """The board, for a Fabric: so many kinds of its tables are in blocks of RAM as it has blocks for."""
     kinds = board.family.spare_blocks
-    families = (board.family.sparing(kinds[:n]) for n in range(len(kinds), 0, -1))
+    families = [replace(board.family, spare_blocks=kinds[:n]) for n in range(len(kinds), -1, -1)]
     fitting = (family for family in families if blocks(fabric, family) <= board.resources.bram)
-    return replace(board, family=next(fitting, board.family.sparing(())))
+    return replace(board, family=next(fitting, families[-1]))
 
 
 def shape(fabric: Fabric, family: Family) -> tuple[float, float, float]:

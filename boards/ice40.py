@@ -10,8 +10,7 @@ CELLS = {"lut": ("ICESTORM_LC",), "bram": ("ICESTORM_RAM",), "dsp": ("ICESTORM_D
 
 
 #: For the UP5K. What is loaded at run time may begin with anything, as its large memories do; and it has few flip-flops.
-SPRAM = ('setattr -set ram_style "block" a:wide', 'setattr -set ram_style "huge" a:loaded',
-         "setparam -set INIT 1'x t:$mem_v2 a:loaded %i")
+SPRAM = ('setattr -set ram_style "huge" a:loaded', "setparam -set INIT 1'x t:$mem_v2 a:loaded %i")
 
 
 def family(name: str, options: str, memories: tuple[str, ...] = ()) -> Family:

@@ -23,7 +23,7 @@ def synthesise(family: Family, folder: Path, *options: str) -> tuple[dict[str, A
 
     ``options`` are added to the family's own. Raises :class:`AerloomError` where Yosys is missing or fails.
     """
-    lines = [" ".join((line, *options)) if line.startswith("synth") else line for line in family.synthesis]
+    lines = [" ".join((line, *options)) if line.startswith("synth") else line for line in family.commands]
     ways = [lines]
     if family.tidies:
         ways.append([part for line in lines for part in tidied(line, family.tidies)])

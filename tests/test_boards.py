@@ -81,13 +81,13 @@ def test_every_board_has_room_for_its_own_chip() -> None:
 def test_so_many_tables_are_in_blocks_of_ram_as_there_are_blocks_for() -> None:
     board, fabric = find("ulx3s-85f"), replace(Fabric.preset("tiny"), parameter_rows=16)
     kinds = board.family.spare_blocks
-    need = [estimate.blocks(fabric, board.family.sparing(kinds[:n])) for n in range(len(kinds) + 1)]
+    need = [estimate.blocks(fabric, replace(board.family, spare_blocks=kinds[:n])) for n in range(len(kinds) + 1)]
     assert len(kinds) == 3 and need == sorted(set(need))
     for n, blocks in enumerate(need):
         for have, left in ((blocks, n), (blocks - 1, max(n - 1, 0))):
             family = estimate.suited(replace(board, resources=replace(board.resources, bram=have)), fabric).family
             assert family.spare_blocks == kinds[:left]
-            lines = [line.split()[-left:] for line in family.synthesis if line.startswith("setattr")]
+            lines = [line.split()[-left:] for line in family.commands if line.startswith("setattr")]
             assert lines == ([[f"a:{kind}" for kind in kinds[:left]]] if left else [])
 
 

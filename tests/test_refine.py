@@ -159,7 +159,7 @@ def test_what_yosys_gives_up_on_is_tidied(monkeypatch: pytest.MonkeyPatch, tmp_p
             synthesise(family, tmp_path)
     assert len(written) == scripts and "opt_clean" not in written[0]
     assert all("opt_clean -purge" in script and script.count("-run ") == 2 for script in written[1:])
-    assert all(line in script for script in written for line in family.synthesis)
+    assert all(line in script for script in written for line in family.commands)
 
 
 # --- tables in front of adders
