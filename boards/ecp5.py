@@ -28,7 +28,7 @@ ECP5 = Family(
     synthesis=("synth_ecp5 -nowidelut -top top",),
     spare_blocks=("wide", "small", "neuron"),  # tables that would be hundreds of LUTs otherwise
     tidies="map_luts",  # Yosys 0.70's abc9 fails (an assertion) on some designs, the board of the preset `tiny` for one
-    route="nextpnr-ecp5", placing=("--placer-heap-timingweight", "30"),  # of 10: 5 % more MHz, seed by seed
+    route="nextpnr-ecp5", placing=("--placer-heap-timingweight", "30", "--tmg-ripup"),  # 10 and no: 5 and 2 % fewer MHz
     pack="ecppack", suffix="bit", constraints="lpf",
     refine=partial(refine, die=DIES["25"]),
     shapes=((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)),

@@ -176,18 +176,20 @@ def place(cell: Cell, sizes: dict[str, Any], byte: int, init: int, ports: dict[s
 
 def multiplier(width: int, kind: str) -> Callable[[Cell], None]:
     def ecp5(cell: Cell) -> None:
-        pins = cell["connections"]
-        unused(cell, "RST0")
+        pins, p = cell["connections"], cell["parameters"]
         ports = {"A": bus(cell, "A", width), "B": bus(cell, "B", width), "P": bus(cell, "P", 2 * width)}
-        ports |= {"CLK": pins.get("CLK0", ["0"]), "CE": pins.get("CE0", ["0"])}
-        ports |= {name: pins[name] for name in ("SIGNEDA", "SIGNEDB")}
-        later = cell["parameters"].get("REG_OUTPUT_CLK") == "CLK0"
-        become(cell, "MULTIPLIER", {"WIDTH": f"{width:032b}", "REG": f"{later:032b}"}, ports, {"P"})
+        ports |= {name: pins[name] for name in ("SIGNEDA", "SIGNEDB")} | {"CLK": pins.get("CLK0") or ["0"]}
+        sizes = {"WIDTH": width}
+        for register, name in (("INPUTA", "A"), ("INPUTB", "B"), ("OUTPUT", "P")):
+            sizes[f"REG_{name}"] = used = p.get(f"REG_{register}_CLK", "NONE") == "CLK0"
+            ports |= {f"{pin}_{name}": (pins.get(p[f"REG_{register}_{pin}"]) if used else None) or ["0"]
+                      for pin in ("CE", "RST")}
+        become(cell, "MULTIPLIER", {name: f"{int(n):032b}" for name, n in sizes.items()}, ports, {"P"})
 
     def gowin(cell: Cell) -> None:
         pins = cell["connections"]
         ports = {"A": pins["A"], "B": pins["B"], "P": pins["DOUT"], "SIGNEDA": pins["ASIGN"], "SIGNEDB": pins["BSIGN"]}
-        ports |= {"CLK": ["0"], "CE": ["0"]}
+        ports |= {name: ["0"] for name in ("CLK", *(f"{pin}_{way}" for pin in ("CE", "RST") for way in "ABP"))}
         become(cell, "MULTIPLIER", {"WIDTH": f"{width:032b}"}, ports, {"P"})
 
     return ecp5 if kind == "ecp5" else gowin

@@ -75,6 +75,31 @@ def test_a_multiplier_takes_them_in_too() -> None:
     assert set(cells["block"]["port_directions"]) == set(pins)
 
 
+def test_a_multiplier_takes_those_of_its_factors_too() -> None:
+    made = netlist()
+    cells = made["modules"]["top"]["cells"]
+    product = cells["register_1"]
+    product["connections"] |= {"CE": ["1"], "LSR": [7]}
+    product["parameters"] |= {"CEMUX": "1 ", "SRMODE": "LSR_OVER_CE"}
+    pins: dict[str, list[Any]] = {"A0": [4], "A1": [5], "A2": [5], "B0": [4], "B1": ["0"], "P0": [11]}
+    cells |= {f"factor_{n}": copy.deepcopy(product) for n in (4, 5)}
+    for n in (4, 5):
+        cells[f"factor_{n}"]["connections"] |= {"DI": [40 + n], "LSR": ["0"], "Q": [n]}
+    cells["block"] = {"type": "MULT18X18D", "parameters": {}, "connections": pins,
+                      "port_directions": {name: "output" if name[0] == "P" else "input" for name in pins}}
+    cells["gate"] = {"type": "LUT4", "connections": {"A": [5], "Z": [99]}, "port_directions": {"A": "input", "Z": "output"}}
+    for name in ("register_0", "register_2", "register_3"):
+        del cells[name]
+    late = copy.deepcopy(made)
+    assert absorb(made) == 1 and set(cells) == {"block", "gate", "factor_5"}  # the gate still listens to that one
+    assert [pins[pin] for pin in ("A0", "A1", "A2", "B0", "B1", "P0")] == [[44], [45], [45], [44], ["0"], [21]]
+    assert [pins[f"RST{n}"] for n in range(3)] == [[7], ["0"], ["0"]]
+    assert {f"REG_INPUT{side}_CLK" for side in "AB"} < set(cells["block"]["parameters"])
+    cells = late["modules"]["top"]["cells"]
+    cells["factor_5"]["connections"]["CLK"] = [77]  # then neither moves
+    assert absorb(late) == 1 and "factor_4" in cells and "REG_INPUTB_CLK" not in cells["block"]["parameters"]
+
+
 def another_load(cells: dict[str, Any]) -> None:
     cells["gate"] = {"type": "LUT4", "connections": {"A": [12], "Z": [99]},
                      "port_directions": {"A": "input", "Z": "output"}}

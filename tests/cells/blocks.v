@@ -50,16 +50,27 @@ module BLOCK_RAM #(
   endgenerate
 endmodule
 
-// With REG the product comes a clock later, through a register with enable CE.
-module MULTIPLIER #(parameter WIDTH = 18, REG = 0) (
-  input CLK, CE, input [WIDTH - 1:0] A, B, input SIGNEDA, SIGNEDB, output [2 * WIDTH - 1:0] P
+// A register with an enable and a reset, or a wire.
+module REGISTER #(parameter WIDTH = 18, REG = 0) (
+  input CLK, CE, RST, input [WIDTH - 1:0] D, output [WIDTH - 1:0] Q
 );
-  wire signed [WIDTH:0] a = {SIGNEDA & A[WIDTH - 1], A};
-  wire signed [WIDTH:0] b = {SIGNEDB & B[WIDTH - 1], B};
+  reg [WIDTH - 1:0] later = 0;
+  always @(posedge CLK) if (RST) later <= 0; else if (CE) later <= D;
+  assign Q = REG ? later : D;
+endmodule
+
+// With REG_A, REG_B and REG_P factors and product come a clock later.
+module MULTIPLIER #(parameter WIDTH = 18, REG_A = 0, REG_B = 0, REG_P = 0) (
+  input CLK, CE_A, RST_A, CE_B, RST_B, CE_P, RST_P,
+  input [WIDTH - 1:0] A, B, input SIGNEDA, SIGNEDB, output [2 * WIDTH - 1:0] P
+);
+  wire [WIDTH - 1:0] ra, rb;
+  REGISTER #(.WIDTH(WIDTH), .REG(REG_A)) reg_a (.CLK(CLK), .CE(CE_A), .RST(RST_A), .D(A), .Q(ra));
+  REGISTER #(.WIDTH(WIDTH), .REG(REG_B)) reg_b (.CLK(CLK), .CE(CE_B), .RST(RST_B), .D(B), .Q(rb));
+  wire signed [WIDTH:0] a = {SIGNEDA & ra[WIDTH - 1], ra};
+  wire signed [WIDTH:0] b = {SIGNEDB & rb[WIDTH - 1], rb};
   wire [2 * WIDTH - 1:0] now = a * b;
-  reg [2 * WIDTH - 1:0] later = 0;
-  always @(posedge CLK) if (CE) later <= now;
-  assign P = REG ? later : now;
+  REGISTER #(.WIDTH(2 * WIDTH), .REG(REG_P)) reg_p (.CLK(CLK), .CE(CE_P), .RST(RST_P), .D(now), .Q(P));
 endmodule
 
 // A large memory of an iCE40UP5K: one port, which reads what was there or writes.
