@@ -15,7 +15,7 @@ from pathlib import Path
 import netlist
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -145,6 +145,41 @@ def test_registers_in_blocks_of_ram(tmp_path: Path, width: int, routed: bool) ->
         cells = netlist.routed(board, tmp_path)
     with Gates(Late(width), netlist.modelled(cells, family, tmp_path), stall=0.3) as simulation:
         assert list(map(int, simulation.exchange({"i": words}, {"o": len(words)})["o"])) == expected
+
+
+class Times(wiring.Component):
+    """Products of numbers and their neighbours, in registers all the way; of those that are odd nothing is left."""
+
+    def __init__(self) -> None:
+        super().__init__({"i": In(stream.Signature(16)), "o": Out(stream.Signature(32))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        a, b, odd = Signal(signed(16), reset_less=True), Signal(signed(16), reset_less=True), Signal()
+        there = Signal(2)
+        m.d.sync += [a.eq(self.i.payload.as_signed()), b.eq(a), odd.eq(self.i.payload[0])]
+        m.d.sync += [there.eq(Cat(self.i.valid & self.i.ready, there))]
+        m.d.sync += self.o.payload.eq(Mux(odd, 0, a * b))
+        m.d.comb += [self.i.ready.eq(~self.o.valid | self.o.ready), self.o.valid.eq(there[1])]  # nobody stalls
+        return m
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_registers_in_multipliers(tmp_path: Path, routed: bool) -> None:
+    """Flip-flops that move into a multiplier of an ECP5, before and behind it and with a reset, leave everything as it was;
+    one to which others listen is there twice."""
+    need("yosys", "nextpnr-ecp5")
+    board, r = find("ulx3s-25f"), np.random.default_rng(1)
+    given = [int(n) for n in r.integers(0, 1 << 16, 300)]
+    expected = run(Times(), {"i": given}, {"o": len(given)}, engine="amaranth")["o"]
+    cells = netlist.synthesised(design(Times()), board.family, tmp_path)
+    (found,) = [cell for cell in cells["modules"]["top"]["cells"].values() if cell["type"] == "MULT18X18D"]
+    assert {f"REG_{which}_CLK" for which in ("INPUTA", "INPUTB", "OUTPUT")} <= set(found["parameters"])
+    assert found["connections"]["RST0"] != ["0"]
+    if routed:
+        cells = netlist.routed(board, tmp_path)
+    with Gates(Times(), netlist.modelled(cells, board.family, tmp_path)) as simulation:
+        assert list(simulation.exchange({"i": given}, {"o": len(given)})["o"]) == expected
 
 
 def spikes(network: Network, samples: int = 2) -> dict[str, np.ndarray]:
