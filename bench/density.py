@@ -32,16 +32,18 @@ from aerloom.models.quantize import quantize
 from aerloom.sim.cycles import cycles
 
 BOARD = "ulx3s-85f"
-CORE = Fabric("core", lanes=16, update_lanes=1, weight_words=2048, rows=256, ahead=False, parameter_rows=256, populations=4,
-              projections=8, places=0, keys=16, currents=False, sum_bits=16, state_bits=16, spike_bits=1, refractory_bits=2)
+CORE = Fabric("core", lanes=16, update_lanes=1, weight_words=2048, rows=256, ahead=False, readable=False,
+              parameter_rows=256, populations=4, projections=8, places=0, keys=16, currents=False, sum_bits=15,
+              state_bits=16, spike_bits=1, refractory_bits=2)
 TARGET = "180"  # MHz, for place and route
 SEEDS = (1, 2, 3)  # of place and route: the fastest counts, all are told
 FABRICS = {
-    "8 bits, 16 lanes, convolutions, synaptic filters": replace(CORE, places=16, currents=True),
-    "8 bits, 16 lanes, convolutions": replace(CORE, places=16),
+    "8 bits, 16 lanes, readable, convolutions, synaptic filters": replace(CORE, readable=True, places=16, currents=True),
+    "8 bits, 16 lanes, readable, convolutions": replace(CORE, readable=True, places=16),
+    "8 bits, 16 lanes, readable": replace(CORE, readable=True),
     "8 bits, 16 lanes": CORE,
-    "4 bits, 32 lanes": replace(CORE, lanes=32, weight_bits=4, rows=128),
-    "2 bits, 64 lanes": replace(CORE, lanes=64, weight_bits=2, rows=64),
+    "4 bits, 32 lanes": replace(CORE, lanes=32, weight_bits=4, rows=128, sum_bits=13),
+    "2 bits, 64 lanes": replace(CORE, lanes=64, weight_bits=2, rows=64, sum_bits=11),
 }
 #: On boards: the same 16 lanes; and 8, with weights in single-port RAM, and neurons one after the other as there is no room
 BESIDE = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..hdl.lookup import indexing, rest
+from ..hdl.locate import indexing, rest
 from ..hdl.neurons import fetched, kept, late
 from ..hdl.synapses import widths
 from ..models.fabric import CHUNK, CORE_COUNTERS, COUNTER_BITS, Fabric, Space, route_record
@@ -95,11 +95,13 @@ def memories(fabric: Fabric) -> Iterator[Memory]:
     yield Memory("spikes", cores, f.spike_bits * f.update_lanes + f.place_bits + 1, groups * f.regions, kind="small")
     for name, record, words in (("keys", f.key_record, f.keys), ("sources", f.source_record, f.projections)):
         yield Memory(name, cores, CHUNK * record.chunks, words)
-    yield Memory("projections", cores, indexing(f).size, f.projections, kind="wide" if f.places else "small")
-    yield Memory("projections", cores, f.projection_record.width - CHUNK * rest(f), f.projections, kind="wide")
+    row = f.projection_record.width
+    for part in (indexing(f).size, row - CHUNK * rest(f)) if f.places else (row,):
+        yield Memory("projections", cores, part, f.projections, kind="wide")
     yield Memory("populations", cores, f.population_record.width, f.populations, kind="wide")
     yield Memory("steps", cores, CHUNK, f.populations, kind="small")
-    yield Memory("counters", cores, COUNTER_BITS, len(CORE_COUNTERS), kind="small")
+    if f.readable:
+        yield Memory("counters", cores, COUNTER_BITS, len(CORE_COUNTERS), kind="small")
     for space, record, words in f.axes:  # a line or a column has no fanout
         unused = 0 if space is Space.CHANNELS else record.fields["fanout"].width
         yield Memory(space.name.lower(), cores, record.width - unused, words, kind="wide")

@@ -8,14 +8,14 @@ from ..models.contents import NOTHING, Stored
 from ..models.fabric import CORE_COUNTERS, Fabric, Kind, Space
 from .counters import Counters
 from .emit import Creditor, Emit
-from .locate import Locate
+from .locate import Direct, Tabled
 from .lookup import Lookup
 from .neurons import Neurons
 from .schedule import Schedule
 from .shapes import PACKET_LAYOUT, PACKETS
-from .stream import Buffer, First
+from .stream import Buffer, First, Hold
 from .synapses import Synapses
-from .table import Loader
+from .table import Loader, Receiver
 from .walk import Walk
 
 __all__ = ["Core"]
@@ -52,14 +52,14 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fabric, stored = self.fabric, self.stored
-        m.submodules.loader = loader = Loader(
+        m.submodules.loader = loader = (Loader if fabric.readable else Receiver)(
             self.node,
             {space: fabric.chunks(space) for space in (
                 Space.KEYS, Space.PROJECTIONS, Space.POPULATIONS, Space.SOURCES, *(space for space, _, _ in fabric.axes),
                 Space.WEIGHTS, Space.PARAMETERS, Space.STATE, Space.COUNTERS)},
         )
         m.submodules.lookup = lookup = Lookup(fabric, stored)
-        m.submodules.locate = locate = Locate(fabric, stored)
+        m.submodules.locate = locate = (Tabled if fabric.places else Direct)(fabric, stored)
         m.submodules.walk = walk = Walk(fabric, self.pace(fabric))
         m.submodules.synapses = synapses = Synapses(fabric, stored)
         m.submodules.neurons = neurons = Neurons(fabric, stored)
@@ -74,13 +74,17 @@ class Core(wiring.Component):
             m.submodules.entry = entry = Buffer(PACKET_LAYOUT)
             wiring.connect(m, wiring.flipped(self.i), entry.i)
             entering = entry.o
-        of_node = entering.payload.kind >= Kind.ADDRESS
+        of_node, settings = entering.payload.kind >= Kind.ADDRESS, loader.i
+        if fabric.pipelined:
+            m.submodules.settings = hold = Hold(PACKET_LAYOUT)
+            wiring.connect(m, hold.o, loader.i)
+            settings = hold.i
         m.d.comb += [
-            loader.i.payload.eq(entering.payload),
+            settings.payload.eq(entering.payload),
             lookup.i.payload.eq(entering.payload),
-            loader.i.valid.eq(entering.valid & of_node),
+            settings.valid.eq(entering.valid & of_node),
             lookup.i.valid.eq(entering.valid & ~of_node),
-            entering.ready.eq(Mux(of_node, loader.i.ready, lookup.i.ready)),
+            entering.ready.eq(Mux(of_node, settings.ready, lookup.i.ready)),
         ]
         stores, stored = loader.write.valid, loader.write.payload
         if fabric.pipelined:  # a clock to reach every table
@@ -106,7 +110,7 @@ class Core(wiring.Component):
         wiring.connect(m, schedule.sweeps, walk.sweeps)
         wiring.connect(m, schedule.messages, emit.jobs)
         wiring.connect(m, schedule.grants, creditor.i)
-        m.d.comb += walk.fresh.eq(schedule.fresh)
+        m.d.comb += locate.fresh.eq(schedule.fresh)
 
         # packets out
         wiring.connect(m, creditor.o, exit_.i0)
@@ -114,7 +118,14 @@ class Core(wiring.Component):
         wiring.connect(m, loader.o, exit_.i2)
         wiring.connect(m, exit_.o, wiring.flipped(self.o))
 
-        # what the core can be asked
+        if fabric.readable:
+            self._read(m, loader, stored.place)
+        return m
+
+    def _read(self, m, loader, asked):
+        """Counts what happens, and answers what the core is ``asked``, a place: there a read waits."""
+        walk, lookup, synapses, neurons, emit = (
+            getattr(m.submodules, name) for name in ("walk", "lookup", "synapses", "neurons", "emit"))
         events = {
             "spikes_in": walk.taken,
             "spikes_out": emit.counts,
@@ -130,7 +141,6 @@ class Core(wiring.Component):
         m.d.sync += [getattr(counters, f"event{n}").eq(event) for n, event in enumerate(counted)]
 
         # what is asked for
-        asked = stored.place  # where a read goes as well: it waits there
         m.d.comb += [place.read.payload.eq(asked) for place in (synapses, neurons, counters)]
         with m.Switch(asked.space):
             for space, place in ((Space.WEIGHTS, synapses), (Space.STATE, neurons), (None, counters)):
@@ -141,4 +151,3 @@ class Core(wiring.Component):
             loader.data.valid.eq(synapses.data.valid | neurons.data.valid | counters.data.valid),
             loader.data.payload.eq(synapses.data.payload | own),
         ]
-        return m

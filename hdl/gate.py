@@ -1,6 +1,6 @@
 """Where the host's packets come in."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -87,10 +87,10 @@ class Entrance(wiring.Component):
                                 m.d.sync += key.eq(packet.key)
                                 m.next = "FETCH STEP"
                     with m.Case(Kind.ADDRESS, Kind.WRITE, Kind.READ):
-                        nodes = Mux(packet.kind == Kind.READ, fabric.cores, fabric.cores + fabric.routers)
+                        is_core, is_node = packet.key < fabric.cores, packet.key < fabric.cores + fabric.routers
                         with m.If(packet.key == CHIP):
                             m.d.comb += [self.own.valid.eq(self.i.valid), self.i.ready.eq(self.own.ready)]
-                        with m.Elif(packet.key < nodes):
+                        with m.Elif(is_core | (is_node & (packet.kind != Kind.READ))):
                             m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
                         with m.Else():
                             m.d.comb += [self.i.ready.eq(1), self.stray.eq(self.i.valid)]

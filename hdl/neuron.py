@@ -8,7 +8,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..models.fabric import Fabric
-from ..models.network import DECAY_ONE
 from .shapes import layout
 from .staged import Staged
 
@@ -109,11 +108,13 @@ class Neuron(wiring.Component):
         p = {name: given(t, name, getattr(self.parameters, name)) for name, t in needed(fabric).items()}
         was = {name: given(0, f"was_{name}", getattr(i.state, name)) for name in fabric.state_record.fields}
 
-        def decayed(name, value, decay):
-            """What a step leaves of ``value``, rounded down: there at stage 2; and whether that is to be 1 more: at 3."""
-            product = at(1, f"{name}_product", value[1] * decay[1])
+        def decayed(name, value, decay, stays):
+            """What a step leaves of ``value``, rounded down, or zero where it ``stays``: there at stage 2; and whether that
+            is to be 1 more: at 3."""
+            product = at(1, f"{name}_product", Mux(stays, 0, value[1] * decay[1]))
             up = p["truncate"][2] & (product[2] < 0) & product[2][:12].any()
-            return given(2, f"{name}_decayed", product[2] >> 12), at(2, f"{name}_up", up)
+            left = product[2][12 : 12 + len(value[1])].as_signed()  # no more than it was
+            return given(2, f"{name}_decayed", left), at(2, f"{name}_up", up)
 
         def where(t, name, when, value):
             """``value``, made at stage t, or zero: a register that is reset takes no table."""
@@ -123,23 +124,26 @@ class Neuron(wiring.Component):
             """``value`` times a number of spikes: a multiplication, unless there is but one spike."""
             return where(t, name, count[t], value) if fabric.spike_bits == 1 else at(t, name, value[t] * count[t])
 
-        def outside(t, value, low, high, when):
-            """Whether ``value`` is below ``low``, above ``high``: compared with them only if it is as short as they are."""
+        def outside(t, name, value, low, high, when):
+            """Whether ``value`` is below ``low``, above ``high``, made at stage t: compared with them only if it is as
+            short as they are."""
             inner, outer = value[t][: fabric.state_bits].as_signed(), value[t][fabric.state_bits - 1 :]
             short, sign = outer.all() | ~outer.any(), outer[-1]
-            return Mux(short, under(inner, low), sign) & when, Mux(short, under(high, inner), ~sign) & when
+            return (at(t, f"{name}_below", Mux(short, under(inner, low), sign) & when),
+                    at(t, f"{name}_above", Mux(short, under(high, inner), ~sign) & when))
 
         # what the neuron starts from; a membrane that is held neither leaks nor is driven
         left = Mux(fresh[0], 0, was["after"][0])
         after, holds = at(0, "after", left), (p["refractory"][0] != 0) & (left != 0)
         held = at(0, "held", holds)
-        moves = at(0, "moves", p["reset_late"][0] & p["reset_value"][0] & (left != 0))
+        moves = at(1, "moves", p["reset_late"][1] & p["reset_value"][1] & (after[1] != 0))
         late = at(0, "late", Mux(p["reset_late"][0] & ~p["reset_value"][0], left[: fabric.spike_bits], 0))
         v = at(0, "v", Mux(fresh[0], p["v0"][0], was["v"][0]))
-        decay_v = at(0, "decay", Mux(holds, DECAY_ONE, p["decay_v"][0]))
+        decay_v = at(0, "decay", p["decay_v"][0])
 
-        v_decayed, v_up = decayed("v", v, decay_v)
-        v_reset = at(2, "v_reset", v_decayed[2] - times(1, "late_reset", p["reset_by"], late)[2])
+        v_decayed, v_up = decayed("v", v, decay_v, held[1])
+        v_stays = where(1, "v_stays", held[1], v)
+        v_reset = at(2, "v_reset", (v_decayed[2] | v_stays[2]) - times(1, "late_reset", p["reset_by"], late)[2])
         drive = at(1, "drive", arrived[1] << p["shift"][1])
 
         def unfiltered():
@@ -151,13 +155,12 @@ class Neuron(wiring.Component):
         def filtered():
             """The same behind a synaptic filter; whether its current had to be clipped, and that current."""
             i = at(0, "i", Mux(fresh[0], 0, was["i"][0]), was["i"][0].shape())
-            i_decayed, i_up = decayed("i", i, p["decay_i"])
+            i_decayed, i_up = decayed("i", i, p["decay_i"], 0)
             biased = at(2, "biased", drive[2] + Mux(p["bias_late"][2], 0, p["bias"][2]))
             filled = at(3, "filled", plus(i_decayed[3], biased[3], i_up[3]))
             v_biased = at(3, "v_biased", plus(v_reset[3], Mux(p["bias_late"][3] & ~held[3], p["bias"][3], 0), v_up[3]))
             max_i, limited = p["max_i"], p["filtered"]
-            below, above = (at(4, name, bit) for name, bit in zip(
-                ("i_below", "i_above"), outside(4, filled, ~max_i[4], max_i[4], limited[4]), strict=True))
+            below, above = outside(4, "i", filled, ~max_i[4], max_i[4], limited[4])
             clipped = Mux(below[5], ~max_i[5], Mux(above[5], max_i[5], filled[5]))
             driving = at(5, "driving", Mux(held[5], 0, clipped))
             over = at(5, "i_over", below[5] | above[5])
@@ -167,18 +170,16 @@ class Neuron(wiring.Component):
         driven, current = filtered() if fabric.currents else unfiltered()
 
         t = limiting(fabric)
-        below, above = outside(t, driven, p["min_v"][t], p["max_v"][t], ~held[t])
-        low, high = at(t, "low", below & ~moves[t]), at(t, "high", above & ~moves[t])
-        inside, clips = at(t, "inside", ~(below | above | moves[t])), at(t, "clips", below | above)
+        below, above = outside(t, "v", driven, p["min_v"][t], p["max_v"][t], ~held[t])
 
         t += 1  # one of them
-        ways = [where(t, name, when[t], value) for name, when, value in (
-            ("free", inside, driven), ("least", low, p["min_v"]), ("most", high, p["max_v"]),
-            ("moved", moves, p["reset_to"]))]
+        ways = [where(t, name, when, value) for name, when, value in (
+            ("free", ~(below[t] | above[t] | moves[t]), driven), ("least", below[t] & ~moves[t], p["min_v"]),
+            ("most", above[t] & ~moves[t], p["max_v"]), ("moved", moves[t], p["reset_to"]))]
 
         t += 1
         membrane = at(t, "membrane", reduce(or_, (way[t] for way in ways)), v[1].shape())
-        over = at(t, "over", Cat(clips[t], *(over[t] for over, _ in current)).any())
+        over = at(t, "over", Cat(below[t], above[t], *(over[t] for over, _ in current)).any())
 
         t += 1  # spikes: long division by the threshold, as far as max_spikes allows
         rest, counted = membrane, []

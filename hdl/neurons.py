@@ -84,6 +84,7 @@ class Neurons(wiring.Component):
         if not fabric.pipelined:
             m.d.sync += busy.eq((busy | self.i.valid) & ~self.o.valid)
         m.d.comb += self.read.ready.eq(~(self.i.valid | busy))
+        reads = Mux(self.i.valid | busy, due.state, self.read.payload.address) if fabric.readable else due.state
 
         def given(name, value, stage=0):
             """``value``, that comes in at ``stage``."""
@@ -101,8 +102,7 @@ class Neurons(wiring.Component):
         for lane in range(fabric.update_lanes):
             m.submodules[f"neuron_{lane}"] = neuron = Neuron(fabric)
             m.d.comb += neuron.parameters.as_value().eq(self._parameters(m, lane, updates["parameter"], given))
-            now = self._state(m, lane, Mux(self.i.valid | busy, due.state, self.read.payload.address),
-                              updates["state"][end], neuron.o)
+            now = self._state(m, lane, reads, updates["state"][end], neuron.o)
             m.d.comb += [
                 neuron.i.valid.eq(valid[begin]),
                 neuron.i.payload.sum.eq(sums[begin][lane]),

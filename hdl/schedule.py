@@ -107,7 +107,6 @@ class Schedule(wiring.Component):
                 m.d.comb += register.eq(late)
         m.d.comb += [
             self.sweeps.payload.slot.eq(slot),
-            self.sweeps.payload.fresh.eq(self.fresh.bit_select(slot, 1)),
             self.messages.payload.slot.eq(slot),
             self.messages.payload.key.eq(row.key),
             self.messages.payload.row.eq(row.row),
@@ -119,8 +118,10 @@ class Schedule(wiring.Component):
             if name in row.shape().members:
                 m.d.comb += getattr(self.sweeps.payload, name).eq(getattr(row, name))
 
+        m.d.sync += self.sweeps.payload.fresh.eq(self.fresh.bit_select(slot, 1))
         step = Signal(CHUNK + 1)  # of its sample, from one on
-        left, taken = step ^ row.steps, Signal(2)  # it was taken, so many clocks ago
+        left = step ^ row.steps
+        taken = Signal(2)  # it was, so many clocks ago
         differs = Signal(-(-len(left) // 2))  # some bits of it, from those of the last
         m.d.sync += [differs.eq(Cat(left[n : n + 2].any() for n in range(0, len(left), 2))), taken.eq(Cat(sweeps, taken))]
         with m.If(taken[1]):

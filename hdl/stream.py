@@ -24,12 +24,11 @@ class Buffer(wiring.Component):
         item, spare = (Signal.like(self.i.payload, name=name, reset_less=True) for name in ("item", "spare"))
         room = Signal(init=1)  # no item was taken while `o` was stalled
         m.d.comb += [self.i.ready.eq(room), self.o.payload.eq(item)]
+        moves = ~self.o.valid | self.o.ready
+        m.d.sync += room.eq(moves | (room & ~self.i.valid))
         # payloads are kept whether they are valid or not, as that is known late
-        with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += [self.o.valid.eq(~room | self.i.valid), room.eq(1)]
-            m.d.sync += item.eq(Mux(room, self.i.payload, spare))
-        with m.Elif(room):
-            m.d.sync += room.eq(~self.i.valid)
+        with m.If(moves):
+            m.d.sync += [self.o.valid.eq(~room | self.i.valid), item.eq(Mux(room, self.i.payload, spare))]
         with m.If(room):
             m.d.sync += spare.eq(self.i.payload)
         return m

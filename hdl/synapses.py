@@ -45,7 +45,7 @@ class Slice(wiring.Component):
     Members
     -------
     weights_at : In
-        What stage a reads, or where a write for the weights goes, a clock after it came.
+        What stage a reads, or where a write goes, a clock after it came.
     c_clears : In
         The next weights that d adds are zero.
     row, c_last, c_second, d_row, d_store, d_clears, swept :
@@ -53,6 +53,7 @@ class Slice(wiring.Component):
     weights : Out
         Weights, in stage c.
     write : stream of 16-bit writes
+        Of weights.
     """
 
     def __init__(self, fabric: Fabric, first: int, chunks: int, stored: Stored = NOTHING):
@@ -76,12 +77,11 @@ class Slice(wiring.Component):
             shape=bits, depth=fabric.weight_words, init=known, attrs={} if known else {"loaded": 1}
         )
         load, fetch = memory.write_port(granularity=min(bits, CHUNK)), memory.read_port()
-        place = self.write.payload.place
-        here = self.write.valid & within(place, Space.WEIGHTS, fabric.weight_words)
+        stores = self.write.payload
         c_weights, d_weights = (Signal.like(self.weights, name=f"{stage}_weights", reset_less=True) for stage in "cd")
         m.d.comb += [load.addr.eq(self.weights_at), fetch.addr.eq(self.weights_at), self.weights.eq(c_weights)]
-        m.d.sync += load.data.eq(self.write.payload.data.replicate(self.chunks))
-        m.d.sync += [load.en[n].eq(here & (place.chunk == self.first + n)) for n in range(self.chunks)]
+        m.d.sync += load.data.eq(stores.data.replicate(self.chunks))
+        m.d.sync += [load.en[n].eq(self.write.valid & (stores.place.chunk == self.first + n)) for n in range(self.chunks)]
         m.d.sync += [c_weights.eq(fetch.data), d_weights.eq(Mux(self.c_clears, 0, c_weights))]
 
         m.submodules.sums = sums
@@ -111,7 +111,7 @@ class Synapses(wiring.Component):
         The sums of a group. Latency :meth:`latency`. Unless the Fabric is ``pipelined``, they
         and their update stay until the next, and an update has to stay for that latency.
     write : stream of 16-bit writes
-        For the weights. What was to be added a clock before a write is not.
+        For the weights. What was to be added in the clock of such a write is not.
     read : stream of reads
         Of weights, taken where there was no operation a clock before; answered on ``data`` some clocks later.
     data : stream of 16-bit answers
@@ -156,7 +156,9 @@ class Synapses(wiring.Component):
         last, second = at(1, "last", last & ~clears[1]), at(1, "second", second & ~clears[1])
         reads = at(2, "reads", Mux(clears[2] | last[2] | second[2], fabric.sum_rows, row[2]))
 
-        loads, loaded = self.write.valid, self.write.payload
+        # writes come from far away
+        here = self.write.valid & within(self.write.payload.place, Space.WEIGHTS, fabric.weight_words)
+        loads, loaded = at(0, "loads", here, resets=True)[1], at(0, "loaded", self.write.payload)[1]
         where = at(1, "where", Mux(loads, loaded.place.address, Mux(asked[1], place.address, weights_at[1])))
         slices = []
         for n, wide in enumerate(widths(fabric)):

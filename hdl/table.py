@@ -1,6 +1,6 @@
 """Memories that the host fills through packets, and the units that take those packets."""
 
-from amaranth.hdl import Cat, Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,8 +10,9 @@ from ..models.contents import NOTHING, Stored
 from ..models.fabric import CHUNK, Kind, Space
 from ..models.words import READ_BITS
 from .shapes import ANSWERS, PACKET_LAYOUT, PACKETS, READS, SPACE_LAYOUT, WRITES, within
+from .staged import Staged
 
-__all__ = ["Loader", "Table", "Writer"]
+__all__ = ["Loader", "Receiver", "Table", "Writer"]
 
 
 class Table(wiring.Component):
@@ -51,16 +52,15 @@ class Table(wiring.Component):
         attributes = {self.kind: 1} if self.kind else {}
         m.submodules.memory = memory = Memory(shape=bits, depth=self.depth, init=known, attrs=attributes)
         write, read = memory.write_port(granularity=CHUNK), memory.read_port()
-        # all a clock late, as it comes from far away; tables side by side share what they keep
-        here, place = Signal(), self.write.payload.place
-        m.d.sync += here.eq(self.write.valid & within(place, self.space, self.depth))
-        address, chunk, word = (Signal.like(value, name=name, reset_less=True) for name, value in (
-            ("address", place.address), ("chunk", place.chunk), ("word", self.write.payload.data)))
-        m.d.sync += [address.eq(place.address), chunk.eq(place.chunk), word.eq(self.write.payload.data)]
+        # two clocks late, as it comes from far away; tables side by side share what they keep, and a reset stops nothing
+        stores, place = self.write, self.write.payload.place
+        here = Staged(m, "here", 0, stores.valid & within(place, self.space, self.depth))
+        chunk = Staged(m, "chunk", 0, place.chunk)
+        chunks = Staged(m, "chunks", 1, Cat(here[1] & (chunk[1] == self.first + n) for n in range(self.chunks)))
         m.d.comb += [
-            write.en.eq(Cat(here & (chunk == self.first + n) for n in range(self.chunks))),
-            write.addr.eq(address),
-            write.data.eq(word.replicate(self.chunks)),
+            write.en.eq(chunks[2]),
+            write.addr.eq(Staged(m, "word", 0, place.address)[2]),
+            write.data.eq(Staged(m, "data", 0, stores.payload.data)[2].replicate(self.chunks)),
             read.addr.eq(self.address),
             read.en.eq(self.enable),
             Value.cast(self.data).eq(read.data),
@@ -187,4 +187,40 @@ class Loader(wiring.Component):
         ]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [there.eq(0), idle.eq(left == 0), asks.eq(left != 0)]
+        return m
+
+
+class Receiver(wiring.Component):
+    """Takes the ADDRESS, WRITE and READ packets of one node that cannot be read; what a :class:`Writer` does, and a sign
+    that it is done: one VALUE for each READ, which says nothing else.
+
+    Parameters
+    ----------
+    node : int
+        Key of the VALUE packets sent.
+    chunks : dict of :class:`Space` to int
+        16-bit chunks in a word of each space that the node has.
+
+    Members
+    -------
+    i, o : packets
+    write : stream of 16-bit writes
+    """
+
+    def __init__(self, node: int, chunks: dict[Space, int]):
+        self.node, self.chunks = node, chunks
+        super().__init__({"i": In(PACKETS), "o": Out(PACKETS), "write": Out(WRITES)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.writer = writer = Writer(self.chunks)
+        wiring.connect(m, writer.write, wiring.flipped(self.write))
+        m.d.comb += [
+            self.i.ready.eq(~self.o.valid),
+            writer.i.valid.eq(self.i.valid & self.i.ready),
+            writer.i.payload.eq(self.i.payload),
+            self.o.payload.eq(PACKET_LAYOUT.const({"kind": Kind.VALUE, "key": self.node})),
+        ]
+        m.d.sync += self.o.valid.eq(
+            Mux(self.o.valid, ~self.o.ready, self.i.valid & (self.i.payload.kind == Kind.READ)))
         return m

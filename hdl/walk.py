@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..models.fabric import Fabric, Kind
+from ..models.fabric import Fabric
 from .locate import visit
 from .shapes import layout
 
@@ -83,9 +83,11 @@ class Walk(wiring.Component):
         (after a reset: clear every row)
 
     A spike that reaches n rows in all its windows takes n clocks and the next one follows without a gap; sums and weights
-    are found by adding, not by multiplying. A sweep starts between two spikes, three clocks after the last row of the
-    first. Of each row it takes two clocks; in the others spikes go on, but those for its own population wait until all its
-    rows are read and cleared.
+    are found by adding, not by multiplying. A sweep starts between two spikes, and of each row it takes two clocks; in the
+    others spikes go on, but those for its own population wait until all its rows are read and cleared.
+
+    When a sweep is offered, what it sums up was all taken before, and what is for the next step of these sums comes behind
+    it: the sources wait for a CREDIT. It reads a row three clocks after that changed, at least.
 
     Where sources can be ahead, a row has sums for even and for odd steps of its population (row 2r and 2r + 1). A STEP of
     such a source ends those that its spikes go to, a sweep goes over the others, and nobody waits.
@@ -104,8 +106,6 @@ class Walk(wiring.Component):
     sweeps : stream of sweeps
     o : stream of operations
     updates : stream of updates
-    fresh : In, one bit for each slot
-        The population is at the first step of a sample, so late spikes are those of the sample before: ignored.
     token, credit : stream of slots
         A STEP or a CREDIT came in, behind everything that was sent before it.
     taken, stray : Out
@@ -125,7 +125,6 @@ class Walk(wiring.Component):
                 "sweeps": In(stream.Signature(sweep(fabric))),
                 "o": Out(stream.Signature(operation(fabric), always_ready=True)),
                 "updates": Out(stream.Signature(update(fabric), always_ready=True)),
-                "fresh": In(fabric.populations),
                 "token": Out(stream.Signature(slot, always_ready=True)),
                 "credit": Out(stream.Signature(slot, always_ready=True)),
                 "taken": Out(1),
@@ -161,28 +160,27 @@ class Walk(wiring.Component):
         m.d.sync += [row.eq(row + clearing), clearing.eq(clearing & ~cleared)]
 
         # what comes goes on, unless others have the sums
-        free, moves, strikes = Signal(), Signal(), Signal()
+        free, moves = Signal(), Signal()
         m.d.comb += [
             self.sweeps.ready.eq(~works & ~sweeping & ~walks),
             begins.eq(self.sweeps.valid & self.sweeps.ready),
-            free.eq(~(works | (shut & own) | begins)),
+            free.eq(~(works | (shut & own))),
             moves.eq(self.i.valid & free),
-            strikes.eq(v.hits & ~(v.late & self.fresh.bit_select(v.slot, 1))),
-            visiting.eq(moves & strikes),
-            self.token.valid.eq(moves & (v.kind == Kind.STEP)),
-            self.credit.valid.eq(moves & (v.kind == Kind.CREDIT)),
+            visiting.eq(moves & v.hits & v.known),
+            self.token.valid.eq(moves & v.step),
+            self.credit.valid.eq(moves & v.credit),
             self.token.payload.eq(v.slot),
             self.credit.payload.eq(v.slot),
             self.o.valid.eq(works | visiting),
             o.add.eq(visiting),
         ]
-        with m.If(moves & v.first & (v.kind == Kind.SPIKE) & ~walks):
+        with m.If(moves & v.first & ~v.step & ~v.credit & ~walks):
             m.d.comb += [self.taken.eq(v.known), self.stray.eq(~v.known)]
-        visited, ends = self._visit(m, visiting, walks)
+        visited, ends = self._visit(m, moves, visiting, walks)
         swept, uses = self._sweep(m, sweeping, shut, begins, job, select)
         m.d.sync += works.eq(uses | (clearing & ~cleared))
         m.d.comb += [
-            self.i.ready.eq(free & (~strikes | ends)),
+            self.i.ready.eq(free & ends),
             o.clear.eq(works & ~o.sweep),
             o.row.eq(Mux(works, Mux(clearing, row, Cat(goes, swept)), Cat(comes, visited["row"]))),
             o.weights.eq(visited["weights"]),
@@ -197,9 +195,9 @@ class Walk(wiring.Component):
             return groups * pace
         return groups + (-(-neurons // fabric.lanes) if fabric.groups == 1 else groups % fabric.groups == 1)
 
-    def _visit(self, m, visiting, walks):
-        """The rows of a spike, one for each clock of ``visiting``; ``walks``: there were some already. Returns where it
-        is, and whether there it ends."""
+    def _visit(self, m, moves, visiting, walks):
+        """The rows of a visit, one for each clock of ``moves``, added to where ``visiting``; ``walks``: there were some
+        already. Returns where it is, and whether there it ends."""
         v = self.i.payload
         loops = [Loop(v, "row", v.rows, v.one_row, 1, v.stride)]  # the innermost first
         if self.fabric.places:
@@ -208,54 +206,54 @@ class Walk(wiring.Component):
         for loop in loops:
             m.d.comb += [now.eq(Mux(walks, loop.later[of], loop.first[of])) for of, now in loop.now.items()]
         begins, row = Signal(init=1), loops[0].now  # a window begins
+        ended = Cat(loop.now["last"] for loop in loops).all()
         begun, fanout = Signal(), Signal.like(v.fanout, reset_less=True)  # a clock late, as the counters are far away
         m.d.sync += [begun.eq(visiting & begins), fanout.eq(v.fanout)]
         m.d.comb += self.operations.eq(Mux(begun, fanout, 0))
-        with m.If(visiting):
-            m.d.sync += [walks.eq(1), begins.eq(row["last"])]
+        with m.If(moves):
+            m.d.sync += [walks.eq(~ended), begins.eq(row["last"])]
             for loop in loops:
                 m.d.sync += [loop.later[of].eq(now) for of, now in loop.now.items()]
             for n, loop in enumerate(loops):  # the first that is not at its end goes on; those inside it begin again
                 now = loop.now
-                with m.Elif(~now["last"]) if n else m.If(~now["last"]):
+                with m.If(~now["last"] & Cat(inner.now["last"] for inner in loops[:n]).all() if n else 1):
                     m.d.sync += [loop.later["left"].eq(now["left"] - 1), loop.later["last"].eq(now["left"] == 2)]
                     for inner in loops[:n]:
                         m.d.sync += [inner.later[of].eq(inner.first[of]) for of in ("left", "last")]
                     for inner in loops[: n + 1]:
                         m.d.sync += [inner.later["row"].eq(now["row"] + loop.by_row),
                                      inner.later["weights"].eq(now["weights"] + loop.by_weights)]
-            with m.Else():
-                m.d.sync += walks.eq(0)
-        return row, Cat(loop.now["last"] for loop in loops).all()
+        return row, ended
 
     def _sweep(self, m, sweeping, shut, begins, job, select):
         """The groups of a population while ``sweeping``, one after the other; first it waits until sums are stored. Returns
         the row that it is at, and whether it has the lanes: in this clock or, where the pace is one, in the next."""
         fabric, update, lanes = self.fabric, self.updates.payload, self.fabric.update_lanes
-        group = Signal.like(update.state)  # that is updated, counted from the first
-        differs = group ^ (job.final >> exact_log2(lanes))  # from the last
-        other_row, final = Signal(), Signal()  # than that of the last; the last
-        last, ends = Signal(), Signal()  # of the sweep; of a row
+        group, following = Signal.like(update.state), Signal.like(update.state)  # that is updated, counted from the first
+        other_row = Signal()  # its row is not that of the last
+        last, ends = Signal(), Signal()  # it is that of the sweep; of a row
         waits, due = Signal(range(max(self.pause, self.pace - 2) + 1)), Signal(init=1)  # then the group is, or is done
-        reads, moves = Signal(), Signal()
+        reads, moves, opens = Signal(), Signal(), Signal()  # the next group; the first
         # what others call it, and its parameters: counted like groups, unless there are planes
         place, own = self._planes(m, moves, begins, job) if fabric.places else (group, group)
         m.d.comb += [
-            other_row.eq(differs[select:].any()),
-            final.eq(~(other_row | differs[:select].any())),
             self.updates.valid.eq(sweeping & (waits == 0) & due),
             update.state.eq((job.row << select) + group),
             update.place.eq(place),
             update.parameter.eq(job.parameters + Mux(job.each, own, 0)),
-            update.mask.eq(Cat(~final | (job.final[: exact_log2(lanes)] >= n) for n in range(lanes))),
+            update.mask.eq(Cat(~last | (job.final[: exact_log2(lanes)] >= n) for n in range(lanes))),
             update.slot.eq(job.slot),
             update.fresh.eq(job.fresh),
-            update.last.eq(final),
+            update.last.eq(last),
         ]
-        m.d["comb" if self.pace == 1 else "sync"] += [  # a group that stays has time to be compared
-            last.eq(final), ends.eq(final | group[:select].all())]
+        m.d.sync += opens.eq(begins)
+        with m.If(opens | moves):
+            differs = following ^ (job.final >> exact_log2(lanes))
+            m.d.sync += [group.eq(following), following.eq(following + 1)]
+            m.d.sync += [other_row.eq(differs[select:].any()), last.eq(~differs.any()),
+                         ends.eq(~differs.any() | following[:select].all())]
         with m.If(begins):
-            m.d.sync += [sweeping.eq(1), shut.eq(1), waits.eq(self.pause), job.eq(self.sweeps.payload), group.eq(0)]
+            m.d.sync += [sweeping.eq(1), shut.eq(1), waits.eq(self.pause), job.eq(self.sweeps.payload), following.eq(0)]
         m.d.comb += self.o.payload.sweep.eq(reads)
         if self.pace == 1:
             will = Mux(waits != 0, waits == 1, moves & ends & ~last)
@@ -271,7 +269,7 @@ class Walk(wiring.Component):
             m.d.sync += [due.eq(0), waits.eq(max(self.pace - 2, 0))]
         with m.Elif(sweeping):
             m.d.comb += moves.eq(1)
-            m.d.sync += [due.eq(1), group.eq(group + 1), sweeping.eq(~last)]
+            m.d.sync += [due.eq(1), sweeping.eq(~last)]
             with m.If(last):
                 m.d.sync += shut.eq(0)
         return update.state >> select, will | (reads if self.pace == 1 else 0)

@@ -284,7 +284,9 @@ class Device(Probe):
     # --- what the chip can be asked
 
     def peek(self, population: str, what: str = "v") -> NDArray[np.int64]:
-        """State ``(neurons,)`` of a population after the last step: ``"v"``, ``"i"`` or ``"after"``."""
+        """State ``(neurons,)`` of a population after the last step: ``"v"``, ``"i"`` or ``"after"``. Raises
+        :class:`AerloomError` where cores cannot be read."""
+        self._readable()
         placement, record = self.placement, self.fabric.state_record
         if what not in record.fields:
             raise AerloomError(f"a neuron's state has {', '.join(record.fields)}, not {what!r}")

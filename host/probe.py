@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -56,20 +57,27 @@ class Probe:
         return answer
 
     def counters(self) -> dict[str, Any]:
-        """What the chip counted in the last run: its own counters, sums over cores, and ``cores``, one dict each."""
-        cores = [
-            self._counters(n, CORE_COUNTERS) for n in range(self.fabric.cores)
-        ]
-        total = {name: sum(core[name] for core in cores) for name in CORE_COUNTERS}
-        chip = self._counters(CHIP, CHIP_COUNTERS)
-        return total | chip | {"strays": total["strays"] + chip["strays"], "cores": cores}
+        """What the chip counted in the last run: its own counters, sums over cores, and ``cores``, one dict each; cores
+        that cannot be read count nothing."""
+        readable, chip = self.fabric.readable, self._counters(CHIP, CHIP_COUNTERS)
+        cores = [self._counters(n, CORE_COUNTERS) for n in range(self.fabric.cores if readable else 0)]
+        total = Counter(chip)
+        for core in cores:
+            total.update(core)
+        return {name: total[name] for name in (*CORE_COUNTERS * readable, *CHIP_COUNTERS)} | {"cores": cores}
 
     def weights(self, core: int, first: int, count: int) -> NDArray[np.int64]:
-        """Words ``first`` … of a core's weight memory, ``(count, lanes)``."""
+        """Words ``first`` … of a core's weight memory, ``(count, lanes)``; raises :class:`AerloomError` where cores cannot
+        be read."""
+        self._readable()
         lanes, bits = self.fabric.lanes, self.fabric.weight_bits
         field_ = self.fabric.weight_record
         words = self._words(core, Space.WEIGHTS, first, count, lanes * bits)
         return np.array([[field_.unpack(w >> n * bits)["weight"] for n in range(lanes)] for w in words], np.int64)
+
+    def _readable(self) -> None:
+        if not self.fabric.readable:
+            raise AerloomError(f"nothing can be read from the cores of {self.fabric.name}; use a Fabric with readable=True")
 
     def _counter(self, node: int, index: int) -> int:
         return join(self._read(node, Space.COUNTERS, index, COUNTER_BITS // CHUNK))

@@ -53,6 +53,8 @@ class Fabric:
     #: sums are there twice, so that a source whose listeners have no other one can be a step ahead of them, and so are
     #: spikes, so that a population takes a step while those of the last one are still to be sent
     ahead: bool = True
+    #: what a core's neurons and weights hold can be read, and it counts what happens; if not, it is smaller
+    readable: bool = True
     currents: bool = True  #: populations may have synaptic filters; if not, neurons are smaller and have no such state
     parameter_rows: int = 256  #: rows of ``update_lanes`` parameter sets per core
     populations: int = 8  #: populations, or parts of them, per core
@@ -167,7 +169,7 @@ class Fabric:
         whole = Record(
             slot=bits_for(self.populations),
             tabled=1,
-            sources=INDEX_BITS + 1,
+            sources=INDEX_BITS + 1 if self.places else bits_for(self.weight_words + 1),  # each has weights of its own
             channel_bits=bits_for(INDEX_BITS + 1),
             column_bits=bits_for(INDEX_BITS + 1),
             y=place,

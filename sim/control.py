@@ -17,7 +17,7 @@ from ..models.fast import compiled
 SPIKE, STEP, CREDIT = int(Kind.SPIKE), int(Kind.STEP), int(Kind.CREDIT)
 KEY, INDEX = 3, 13  #: first bits of a packet's key and index
 KEYS = (1 << INDEX - KEY) - 1
-LATE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits are the kind
+STALE, SLOT, WORDS = 3, 4, 16  #: first bits of a visit's fields; its lowest bits are the kind
 #: states of Schedule
 READ_FIRST, FETCH_FIRST, FIRST, CHOOSE = range(4)
 READ_MESSAGE, FETCH_MESSAGE, MESSAGE, READ_SWEEP, FETCH_SWEEP, SWEEP, GRANT, SETTLE = range(4, 12)
@@ -156,6 +156,7 @@ def walk(c: int, p: Any, s: Any, visit: int) -> int:
     if s.clearing[c]:
         s.clearing[c] -= 1
         return 0
+    begins = 2 if not s.sweeping[c] and s.state[c] == SWEEP and not s.walked[c] else 0
     if s.sweeping[c]:
         held = not aside(c, p, s, visit)
         if s.waits[c]:
@@ -172,23 +173,18 @@ def walk(c: int, p: Any, s: Any, visit: int) -> int:
                 s.flying[c] += 1
         if held:
             return 0
-    elif s.state[c] == SWEEP and not s.walked[c]:
-        return 2
     if not visit:
-        return 0
+        return begins
     kind = visit & 7
     if kind == STEP and p.ahead[c, visit >> SLOT & 0xFFF]:
         s.coming[c, visit >> SLOT & 0xFFF] ^= 1
-    if kind == SPIKE:
-        words = visit >> WORDS
-        if not words or (visit >> LATE & 1 and s.fresh[c, visit >> SLOT & 0xFFF]):
-            return 1
-        s.adding[c] += 1
+    if kind == SPIKE and visit >> WORDS:
+        s.adding[c] += 1 - (visit >> STALE & 1)
         s.walked[c] += 1
-        if s.walked[c] < words:
-            return 0
+        if s.walked[c] < visit >> WORDS:
+            return begins
         s.walked[c] = 0
-    return 1
+    return begins | 1
 
 
 @compiled
@@ -211,39 +207,32 @@ def aside(c: int, p: Any, s: Any, visit: int) -> bool:
 
 
 @compiled
-def lookup(c: int, p: Any, b: Any, s: Any, moves: int) -> int:
-    """Computes :class:`aerloom.hdl.lookup.Lookup`; whether it found something. ``moves``: what it found before is taken."""
-    packet = s.key[c]
+def lookup(c: int, p: Any, b: Any, s: Any, ready: int) -> int:
+    """Computes :class:`aerloom.hdl.lookup.Lookup`; the visit that it finds and is ``ready`` for, or 0."""
+    packet, visit = s.key[c], 0
     key, is_credit = packet >> KEY & KEYS, packet & 7 == CREDIT
     some = p.home[c, key] >= 0 if is_credit else p.projections[c, key] > 0
-    k_moves = packet != 0 and (not s.found[c] or moves)
-    k_last = is_credit or not some or s.done[c] + 1 == p.projections[c, key]
+    moves = packet != 0 and (ready or not some)
+    last = is_credit or not some or s.done[c] + 1 == p.projections[c, key]
     if moves:
-        s.found[c] = 0
-    if k_moves:
         if some:
-            s.found[c], s.found_slot[c], s.found_at[c] = packet, p.home[c, key], p.first[c, key] + s.done[c]
-        s.done[c] = 0 if k_last else s.done[c] + 1
-    at, ready = p.entry[c], packet == 0 or (k_moves and k_last)
-    s.takes[c] = not b.full[at] if p.sizes[8] else ready
-    if ready:
+            visit = (CREDIT | p.home[c, key] << SLOT if is_credit
+                     else visit_of(c, p, s, packet, p.first[c, key] + s.done[c]))
+        s.done[c] = 0 if last else s.done[c] + 1
+    at, takes = p.entry[c], packet == 0 or (moves and last)
+    s.takes[c] = not b.full[at] if p.sizes[8] else takes
+    if takes:
         b.goes[at] = 1
         s.key[c] = b.data[at] if b.valid[at] else 0
-    return k_moves
+    return int(visit)
 
 
 @compiled
-def visit_of(c: int, p: Any, s: Any) -> int:
-    """Computes :class:`aerloom.hdl.locate.Locate` for what Lookup found."""
-    packet = s.found[c]
-    if packet == 0:
-        return 0
-    kind = packet & 7
-    if kind == CREDIT:
-        return kind | s.found_slot[c] << SLOT
-    at = s.found_at[c]
+def visit_of(c: int, p: Any, s: Any, packet: int, at: int) -> int:
+    """Computes :class:`aerloom.hdl.locate.Locate` for a spike or a step, and projection ``at``."""
+    kind, slot = packet & 7, p.target[c, at]
     words = p.words[p.costs[c, at] + (packet >> INDEX)] if kind == SPIKE else 0
-    return int(kind | p.late[c, at] << LATE | p.target[c, at] << SLOT | words << WORDS)
+    return int(kind | (p.late[c, at] & s.fresh[c, slot]) << STALE | slot << SLOT | words << WORDS)
 
 
 @compiled
@@ -356,18 +345,31 @@ def core(c: int, p: Any, e: Any, b: Any, s: Any) -> int:
     visit, slot = s.arrived[c], s.slot[c]
     cleared = s.clearing[c] == 1
     walks = walk(c, p, s, visit)
-    moves, came = s.spare[c] == 0, s.visits[c, s.head[c]]
-    entering = visit_of(c, p, s) if moves else 0
-    happens = cleared or s.flying[c] != 0 or walks & 1 != 0 or (moves and (s.filled[c] != 0 or entering != 0))
-    if not visit or walks & 1:
-        s.arrived[c], s.spare[c] = came if moves else s.spare[c], 0
-    elif moves:
-        s.spare[c] = came
+    taken, tabled, room = not visit or walks & 1, p.sizes[12], s.spare[c] == 0
+    moves, came = room if tabled else taken, s.visits[c, s.head[c]]
+    happens = cleared or s.flying[c] != 0 or walks & 1 != 0
+    packet = s.key[c]
+    found = lookup(c, p, b, s, room)
+    if tabled:  # the Buffer is behind the tables
+        entering = found
+        if taken:
+            s.arrived[c], s.spare[c] = came if moves else s.spare[c], 0
+        elif room:
+            s.spare[c] = came
+    else:
+        entering = s.found[c]
+        if moves:
+            s.arrived[c] = came
+        if moves or not entering:
+            s.found[c], s.spare[c] = found if room else s.spare[c], 0
+        elif room:
+            s.spare[c] = found
     if moves:
+        happens |= s.filled[c] != 0 or entering != 0
         s.visits[c, s.head[c]] = entering
         s.filled[c] += (1 if entering else 0) - (1 if came else 0)
         s.head[c] = s.head[c] + 1 if s.head[c] + 1 < s.visits.shape[1] else 0
-    happens |= lookup(c, p, b, s, moves)
+    happens |= found != 0 or s.key[c] != packet
 
     # steps
     state = s.state[c]
@@ -424,7 +426,7 @@ def count(c: int, s: Any, clocks: int) -> None:
             s.sweeping[c] -= clocks
     elif s.walked[c]:
         s.walked[c] += clocks
-        s.adding[c] += clocks
+        s.adding[c] += clocks * (1 - (s.arrived[c] >> STALE & 1))
 
 
 @compiled

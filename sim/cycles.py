@@ -67,7 +67,7 @@ def _registers(plan: Plan) -> tuple[Any, ...]:
     cores, slots, routers = len(plan.entry), plan.sizes[0], len(plan.ports)
     by_slot = ("unsent", "settled", "ready", "fresh", "taken", "tokens", "credits", "coming", "going", "step")
     shapes = {name: (cores, slots) for name in by_slot}
-    shapes |= {"visits": (cores, plan.sizes[7] - 1), "waiting": (cores, plan.sizes[6])}
+    shapes |= {"visits": (cores, plan.sizes[7] - 2 + plan.sizes[12]), "waiting": (cores, plan.sizes[6])}
     shapes |= dict.fromkeys(("under_way", "begun"), (cores, plan.sizes[3] + 1))
     start = {"clearing": plan.sizes[2], "settled": 1, "fresh": 1, "tokens": 1, "credits": 1}
     core = Cores(*(np.full(shapes.get(name, (cores,)), start.get(name, 0), np.int64)
@@ -95,7 +95,8 @@ def plan_of(placement: Placement, watched: tuple[str, ...]) -> Plan:
     between = Synapses.latency(fabric) + Neurons.latency(fabric)  # from the last clock of an update to its spikes
     told = len(image.settings(placement, 1, None, None))
     sizes = np.array([fabric.populations, fabric.inputs, fabric.sum_rows, between, Walk.pause, told, fabric.queue,
-                      Locate.latency(fabric), fabric.pipelined, Core.pace(fabric), fabric.groups, fabric.regions])
+                      Locate.latency(fabric), fabric.pipelined, Core.pace(fabric), fabric.groups, fabric.regions,
+                      fabric.places > 0])
     return Plan(sizes=sizes, words=np.concatenate([core["words"] for core in cores]), part=part,
                 gates=np.stack([gates["credits"], _owed(gates["credits_first"], fabric)], axis=1),
                 listeners=np.array([r["listeners"] for r in routes]), way_home=np.array([r["home"] for r in routes]),

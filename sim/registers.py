@@ -15,7 +15,8 @@ class Plan(NamedTuple):
 
     #: slots, inputs, rows to clear, clocks from a sweep's group to its spikes and before its first group, packets that come
     #: before the first spike and that a core's queue holds, clocks in Locate, whether cores have Buffers at
-    #: their entries, clocks of an update, groups in a row, and steps of a population that there is room for
+    #: their entries, clocks of an update, groups in a row, steps of a population that there is room for, and whether
+    #: Locate's Buffer is at its exit
     sizes: Ints
     first: Ints  #: (C, K) KEYS
     projections: Ints  #: of a key
@@ -81,12 +82,10 @@ class Cores(NamedTuple):
     takes: Ints  # whether it, or what is behind it, takes a packet in this clock
     key: Ints  # Lookup: packets, 0 if there is none; projections done
     done: Ints
-    found: Ints
-    found_slot: Ints
-    found_at: Ints
-    arrived: Ints  # Locate's exit: visits, 0 if there is none
-    spare: Ints
-    visits: Ints  # and before it, a ring, and how many are in it
+    found: Ints  # Locate: in its Buffer, if that is at its entry; visits, 0 if there is none
+    spare: Ints  # behind that one or, if the Buffer is at the exit, behind the next
+    arrived: Ints  # at the exit
+    visits: Ints  # before that, a ring, and how many are in it
     head: Ints
     filled: Ints
     clearing: Ints  # Walk

@@ -93,7 +93,7 @@ def test_so_many_tables_are_in_blocks_of_ram_as_there_are_blocks_for() -> None:
 
 def test_weights_go_to_large_memories_where_there_are_some() -> None:
     found = estimate.estimate(find("icebreaker").fabric, find("icebreaker").family).used
-    assert (found.spram, found.bram) == (2, 29)
+    assert (found.spram, found.bram) == (2, 30)
     half = replace(find("icebreaker").fabric, lanes=4)
     assert estimate.estimate(half, find("icebreaker").family).used.spram == 1
 

@@ -41,15 +41,18 @@ def check(device: Device, network: Network, spikes: dict[str, np.ndarray], cores
     run, trace = device.run(spikes), golden.run(network, spikes)
     for name in network.population:
         np.testing.assert_array_equal(run.spikes[name], trace.spikes[name], err_msg=f"spikes of {name}")
+    counters = device.counters()
+    assert counters["strays"] == 0
+    assert counters["cycles"] == run.cycles.max()
+    if not device.fabric.readable:
+        return run
+    for name in network.population:
         np.testing.assert_array_equal(device.peek(name), trace.state[name].v[-1], err_msg=f"membrane of {name}")
         if (current := trace.state[name].i) is not None:
             np.testing.assert_array_equal(device.peek(name, "i"), current[-1], err_msg=f"current of {name}")
-    counters = device.counters()
     assert counters["synaptic_operations"] == trace.synaptic_operations
     assert counters["saturations"] == sum(trace.saturations.values())
     assert counters["spikes_out"] == sum(int(trace.spikes[n].sum(dtype=int)) for n in network.population)
-    assert counters["strays"] == 0
-    assert counters["cycles"] == run.cycles.max()
     return run
 
 
@@ -108,6 +111,24 @@ def test_any_dense_network_on_a_lean_chip(chips: Callable[..., Device], simulato
                      (Projection("in", "a", np.ones((2, 1, 3, 3), np.int8), 0, window),))
     with pytest.raises(AerloomError, match="places"):
         device.load(planes)
+
+
+@pytest.mark.parametrize("simulator, examples", [("amaranth", 3), ("compiled", 60)])
+def test_any_network_on_a_chip_that_cannot_be_read(chips: Callable[..., Device], simulator: str, examples: int) -> None:
+    """It runs like any other, in as many clocks as the cycle model says, and what it does not have is said."""
+    fabric = replace(ROOMY, cores=2, places=0, pixels=0, classes=0, queue=0, readable=False)
+    device = chips(fabric, simulator, **({} if simulator == "amaranth" else {"quick": True}))
+
+    def count(network: Network, spikes: dict[str, np.ndarray], run: Run) -> None:
+        trace = golden.run(network, spikes)
+        np.testing.assert_array_equal(cycles(device.placement, trace, watch=list(network.population)), run.cycles)
+
+    check_any(device, networks(), examples, count)
+    assert device.counters() == {"cycles": device.counters()["cycles"], "strays": 0, "cores": []}
+    population = next(iter(device.placement.network.population))
+    for ask in (lambda: device.peek(population), lambda: device.weights(0, 0, 1)):
+        with pytest.raises(AerloomError, match="nothing can be read from the cores of"):
+            ask()
 
 
 @pytest.mark.parametrize("simulator, examples", [("amaranth", 3), pytest.param("compiled", 200, marks=pytest.mark.full)])

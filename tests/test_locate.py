@@ -11,8 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aerloom import Projection
-from aerloom.hdl.locate import Locate
-from aerloom.hdl.lookup import INDEXING
+from aerloom.hdl.locate import Direct, Tabled
 from aerloom.hdl.walk import Walk
 from aerloom.models import golden
 from aerloom.models.fabric import Kind, Space
@@ -29,10 +28,10 @@ NUMBER = 5  # of the projection
 
 
 class Ways(wiring.Component):
-    """Where a spike goes: Locate, then Walk."""
+    """Where a spike goes: Tabled, then Walk."""
 
     def __init__(self):
-        self.locate, self.walk = Locate(FABRIC), Walk(FABRIC)
+        self.locate, self.walk = Tabled(FABRIC), Walk(FABRIC)
         members = {name: self.locate.signature.members[name] for name in ("i", "write")}
         members |= {name: self.walk.signature.members[name] for name in ("o", "token", "taken", "stray", "operations")}
         super().__init__(members)
@@ -74,12 +73,12 @@ def projections(draw):
     return q, pool.shape if pool else window.shape, (len(weights), *window.size)
 
 
-def arrival(index, projection):
-    return {"kind": Kind.SPIKE, "index": index, "home": 0, "first": 1, "projection": projection, "number": NUMBER}
+def arrival(index):
+    return {"kind": Kind.SPIKE, "index": index, "home": 0, "first": 1, "number": NUMBER}
 
 
 def load(simulation, way, **fields):
-    """Fill the tables from some row on, and the projection's own row; gives of that what comes with an arrival."""
+    """Fill the tables from some row on, and the projection's own row."""
     bases = [3, 2, 1]
     for (space, record, _), entries, first in zip(FABRIC.axes, way.tables, bases, strict=True):
         own = [vars(e) | {"next": e.next + first if e.next else 0} for e in entries]
@@ -92,7 +91,6 @@ def load(simulation, way, **fields):
     } | fields
     record = FABRIC.projection_record
     talk(simulation, {"write": writes(Space.PROJECTIONS, [record.pack(**own)], record.chunks, NUMBER)}, {})
-    return {name: own[name] for name in INDEXING if name in own}
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
@@ -116,14 +114,14 @@ def test_every_spike_reaches_what_it_should(engine, stall):
             assume(all(part.rows <= FABRIC.rows and len(way.words) <= FABRIC.weight_words for part, way in ways))
             for part, way in ways:
                 row, first = r.randint(0, FABRIC.rows - part.rows), r.randint(0, FABRIC.weight_words - len(way.words))
-                own = load(
+                load(
                     simulation, way, row=row, weights=first, sources=int(index.max()) + 1,
                     channel_bits=code.channel_bits, column_bits=code.column_bits,
                 )
                 live = part.seats >= 0
                 for n, at in enumerate(index.tolist()):
-                    out = talk(simulation, {"i": [arrival(at, own)]}, {"taken": 1}, drain=0)
-                    rest = talk(simulation, {"i": [arrival(1 << 18, own)]}, {"stray": 1})  # behind it
+                    out = talk(simulation, {"i": [arrival(at)]}, {"taken": 1}, drain=0)
+                    rest = talk(simulation, {"i": [arrival(1 << 18)]}, {"stray": 1})  # behind it
                     done = [(o["row"] - row, o["weights"] - first) for o in out["o"] + rest["o"]]
                     sums = np.zeros((part.rows, FABRIC.lanes), int)
                     for which, word in done:
@@ -147,14 +145,14 @@ def test_cycles_of_a_spike_are_positions_times_rows(engine):
     held = WINDOW.count(np.ones((2, *WINDOW.size), int)).reshape(WINDOW.shape)  # windows that hold each number
     with open_engine(Plain(Ways(), events=["taken", "stray", "operations"]), engine) as simulation:
         talk(simulation, {}, {"o": FABRIC.rows})
-        own = load(simulation, way, sources=1 << 10, channel_bits=code.channel_bits, column_bits=code.column_bits)
+        load(simulation, way, sources=1 << 10, channel_bits=code.channel_bits, column_bits=code.column_bits)
         spikes = [[r.randrange(n) for n in WINDOW.shape] for _ in range(200)]
         rows_each = -(-6 // FABRIC.lanes)
         due = [int(held[c, y, x]) * rows_each for c, y, x in spikes]
-        arrivals = [arrival(int(code.index(*map(np.array, (y, x, c)))), own) for c, y, x in spikes]
+        arrivals = [arrival(int(code.index(*map(np.array, (y, x, c))))) for c, y, x in spikes]
         before = simulation.cycles
         talk(simulation, {"i": arrivals}, {"o": sum(due)})
-        assert simulation.cycles - before <= sum(max(1, n) for n in due) + Locate.latency(FABRIC)
+        assert simulation.cycles - before <= sum(max(1, n) for n in due) + Tabled.latency(FABRIC)
 
 
 def sparse_way(r, sources, targets, density):
@@ -175,12 +173,12 @@ def test_a_pruned_projection_is_a_walk_over_its_weights(engine, stall):
         talk(simulation, {}, {"o": FABRIC.rows})
         for density in (0.0, 0.02, 0.2, 0.6, 1.0)[:: 1 if engine == "compiled" else 2]:
             q, way, blocks = sparse_way(r, 11, 37, density)
-            own = load(simulation, way, row=7, weights=5, sources=11,
+            load(simulation, way, row=7, weights=5, sources=11,
                        channel_bits=code.channel_bits, column_bits=code.column_bits)
             spikes = r.permutation(np.repeat(np.arange(11), 3))
             # a STEP is one, whatever is said of a spike with its index
-            step = arrival(max(range(11), key=lambda n: way.tables[2][n].next), own) | {"kind": Kind.STEP}
-            out = talk(simulation, {"i": [arrival(n, own) for n in spikes.tolist()] + [step, arrival(11, own)]},
+            step = arrival(max(range(11), key=lambda n: way.tables[2][n].next)) | {"kind": Kind.STEP}
+            out = talk(simulation, {"i": [arrival(n) for n in spikes.tolist()] + [step, arrival(11)]},
                        {"o": int(blocks[spikes].sum()), "stray": 1}, drain=5)
             assert len(out["o"]) == blocks[spikes].sum() and out["taken"] == [1] * len(spikes)
             assert sum(out["operations"]) == 37 * len(spikes) and out["token"] == [0]
@@ -200,8 +198,35 @@ def test_a_pruned_spike_takes_a_clock_for_each_row_that_has_weights(engine):
     assert len(way.tables[2]) > 50 and blocks.min() == 1
     with open_engine(Plain(Ways(), events=["taken", "stray", "operations"]), engine) as simulation:
         talk(simulation, {}, {"o": FABRIC.rows})
-        own = load(simulation, way, sources=30, channel_bits=19, column_bits=0)
+        load(simulation, way, sources=30, channel_bits=19, column_bits=0)
         spikes = r.integers(0, 30, 200)
         before = simulation.cycles
-        talk(simulation, {"i": [arrival(n, own) for n in spikes.tolist()]}, {"o": int(blocks[spikes].sum())})
-        assert simulation.cycles - before <= blocks[spikes].sum() + Locate.latency(FABRIC)
+        talk(simulation, {"i": [arrival(n) for n in spikes.tolist()]}, {"o": int(blocks[spikes].sum())})
+        assert simulation.cycles - before <= blocks[spikes].sum() + Tabled.latency(FABRIC)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_without_places_the_index_is_added(engine, stall):
+    fabric, r = dataclasses.replace(FABRIC, places=0, runs=0), random.Random(5)
+    fields = fabric.projection_record.fields
+    with open_engine(Plain(Direct(fabric)), engine, stall=stall) as simulation:
+        for _ in range(4):
+            table = [{name: r.getrandbits(field.width) for name, field in fields.items()}
+                     for _ in range(fabric.projections)]
+            fresh, filling = r.getrandbits(fabric.populations), rows(Space.PROJECTIONS, fabric.projection_record, table)
+            talk(simulation, {"write": filling, "fresh": [fresh]}, {}, drain=5)
+            arrivals = [{"kind": r.choice((Kind.SPIKE, Kind.SPIKE, Kind.STEP, Kind.CREDIT)), "first": r.randrange(2),
+                         "index": r.choice((r.getrandbits(19), r.randrange(2 * fabric.weight_words))),
+                         "home": r.randrange(fabric.populations), "number": r.randrange(fabric.projections)}
+                        for _ in range(many(engine, 400))]
+            before = simulation.cycles
+            visits = talk(simulation, {"i": arrivals}, {"o": len(arrivals)})["o"]
+            assert stall or simulation.cycles - before == len(arrivals) + Direct.latency(fabric)
+            for visit, a in zip(visits, arrivals, strict=True):
+                row, spike = table[a["number"]], a["kind"] == Kind.SPIKE
+                slot = a["home"] if a["kind"] == Kind.CREDIT else row["slot"]
+                assert visit == {name: row[name] for name in ("row", "stride", "fanout", "rows")} | {
+                    "first": a["first"], "slot": slot, "step": a["kind"] == Kind.STEP, "credit": a["kind"] == Kind.CREDIT,
+                    "weights": (row["weights"] + a["index"]) % (1 << fields["weights"].width),
+                    "known": a["index"] < row["sources"], "one_row": not spike or row["rows"] == 1,
+                    "hits": spike and not (row["late"] and fresh >> slot & 1)}

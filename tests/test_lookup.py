@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from aerloom.hdl.lookup import INDEXING, Lookup
+from aerloom.hdl.lookup import Lookup
 from aerloom.models.fabric import Kind, Space
 from aerloom.sim.engine import open_engine
 from tests.wrap import TOY, Plain, many, packet, rows, talk
 
 
-def random_tables(r):
-    """Rows of KEYS and PROJECTIONS."""
+def random_keys(r):
+    """Rows of KEYS."""
     keys = []
     for _ in range(TOY.keys):
         first = r.randrange(TOY.projections)
@@ -19,25 +19,21 @@ def random_tables(r):
         more = heard * r.choice([0, r.randrange(TOY.projections - first)])
         keys.append({"first": first, "more": more, "heard": heard, "several": int(more != 0),
                      "slot": r.randrange(TOY.populations), "home": r.randrange(2)})
-    fields = TOY.projection_record.fields
-    projections = [{name: r.getrandbits(f.width) for name, f in fields.items()} for _ in range(TOY.projections)]
-    return keys, projections
+    return keys
 
 
-def arrivals(p, keys, projections):
+def arrivals(p, keys):
     """What a packet becomes."""
     row = keys[p["key"]]
     common = {"kind": p["kind"], "index": p["index"], "home": row["slot"]}
     if p["kind"] == Kind.CREDIT:
         return [common | {"first": 1}] * row["home"]
-    mine = projections[row["first"] : row["first"] + row["more"] + 1] if row["heard"] else []
-    return [common | {"projection": {name: q[name] for name in INDEXING}, "number": row["first"] + n,
-                      "first": int(n == 0)} for n, q in enumerate(mine)]
+    mine = range(row["first"], row["first"] + row["more"] + 1) if row["heard"] else ()
+    return [common | {"number": number, "first": int(number == row["first"])} for number in mine]
 
 
-def load(simulation, keys, projections):
-    send = rows(Space.KEYS, TOY.key_record, keys) + rows(Space.PROJECTIONS, TOY.projection_record, projections)
-    talk(simulation, {"write": send}, {})
+def load(simulation, keys):
+    talk(simulation, {"write": rows(Space.KEYS, TOY.key_record, keys)}, {})
 
 
 def random_packet(r):
@@ -49,29 +45,29 @@ def test_a_packet_arrives_at_all_projections_of_its_key(engine, stall):
     r = random.Random(1)
     with open_engine(Plain(Lookup(TOY), events=["stray"]), engine, stall=stall) as simulation:
         for _ in range(3):
-            keys, projections = random_tables(r)
-            load(simulation, keys, projections)
+            keys = random_keys(r)
+            load(simulation, keys)
             packets = [random_packet(r) for _ in range(many(engine, 800))]
-            expected = [arrivals(p, keys, projections) for p in packets]
+            expected = [arrivals(p, keys) for p in packets]
             flat, strays = [a for some in expected for a in some], expected.count([])
             out = talk(simulation, {"i": packets}, {"o": len(flat), "stray": strays}, drain=20)
             for arrival in out["o"]:
                 if arrival["kind"] == Kind.CREDIT:
-                    del arrival["projection"], arrival["number"]
+                    del arrival["number"]
             assert out["o"] == flat
             assert len(out["stray"]) == strays
 
 
 def test_an_arrival_per_clock(engine):
     r = random.Random(2)
-    keys, projections = random_tables(r)
-    packets = [p for p in (random_packet(r) for _ in range(100)) if arrivals(p, keys, projections)]
-    total = sum(len(arrivals(p, keys, projections)) for p in packets)
+    keys = random_keys(r)
+    packets = [p for p in (random_packet(r) for _ in range(100)) if arrivals(p, keys)]
+    total = sum(len(arrivals(p, keys)) for p in packets)
     with open_engine(Plain(Lookup(TOY), events=["stray"]), engine) as simulation:
-        load(simulation, keys, projections)
+        load(simulation, keys)
         before = simulation.cycles
         talk(simulation, {"i": packets}, {"o": total})
-        assert simulation.cycles - before == total + 2
+        assert simulation.cycles - before == total + 1
 
 
 def test_what_concerns_nobody_takes_a_clock(engine):

@@ -52,7 +52,7 @@ def test_a_route_is_found_for_every_kind_and_key(engine, node, stall, above):
     with open_engine(Plain(Route(TOY, node, above)), engine, stall=stall) as simulation:
         for _ in range(3):
             routes = random_routes(r)
-            talk(simulation, {"write": rows(Space.ROUTES, RECORD, routes)}, {})
+            talk(simulation, {"write": rows(Space.ROUTES, RECORD, routes)}, {}, drain=2)
             packets = [random_packet(r, n, above) for n in range(many(engine, 1000))]
             expected = [{"packet": p, "ports": sum(1 << n for n in ports(p, routes, node, above))} for p in packets]
             before = simulation.cycles

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from aerloom.hdl.shapes import PACKETS, PLACE_LAYOUT
-from aerloom.hdl.table import Loader, Table
+from aerloom.hdl.table import Loader, Receiver, Table
 from aerloom.models.fabric import CHUNK, SPACE, Kind, Space
 from aerloom.sim.engine import open_engine
 from tests.wrap import Plain, many, packet, talk, writes
@@ -151,3 +151,18 @@ def test_a_table_keeps_its_word_unless_enabled():
         talk(simulation, {"enable": [0]}, {}, drain=4)
         assert set(talk(simulation, {"address": [0]}, {}, drain=9)["data"]) == {6}
         assert talk(simulation, {"enable": [1]}, {}, drain=9)["data"][-1] == 5
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_a_receiver_writes_and_says_when_it_is_done(engine, stall):
+    packets, model, written, reads = random_session(random.Random(2), many(engine, 200)), Model(), [], 0
+    for p in packets:
+        if p["kind"] == Kind.WRITE:
+            place = {"space": model.space, "address": model.address, "chunk": model.chunk}
+            written.append({"place": place, "data": p["index"]})
+        reads += p["kind"] == Kind.READ
+        if p["kind"] != Kind.READ:  # it does not go on by what it does not read
+            model.take(**p)
+    with open_engine(Plain(Receiver(NODE, CHUNKS)), engine, stall=stall) as simulation:
+        out = talk(simulation, {"i": packets}, {"o": reads, "write": len(written)}, drain=20)
+    assert out == {"write": written, "o": [packet(Kind.VALUE, NODE)] * reads}

@@ -12,12 +12,12 @@ from aerloom.hdl import chip, cluster, tree
 from aerloom.hdl.emit import Creditor, Emit
 from aerloom.hdl.gate import Entrance
 from aerloom.hdl.ledger import Ledger
-from aerloom.hdl.locate import Locate
+from aerloom.hdl.locate import Direct, Tabled
 from aerloom.hdl.lookup import Lookup
 from aerloom.hdl.router import Fork, Route, Router
 from aerloom.hdl.schedule import Schedule
 from aerloom.hdl.stream import Buffer, First, Hold, Merge, Queue
-from aerloom.hdl.table import Loader
+from aerloom.hdl.table import Loader, Receiver
 
 from . import blocks, cores
 from .tools import Harness, loops, mutant, prove, using
@@ -47,7 +47,7 @@ SLOW = ("wiring.connect(m, route.o, buffer.i)",
         "m.d.comb += [buffer.i.valid.eq(route.o.valid & ~buffer.o.valid), buffer.i.payload.eq(route.o.payload), "
         "route.o.ready.eq(buffer.i.ready & ~buffer.o.valid)]")
 PROOFS = [
-    Proof(Buffer, blocks.buffer, 8, 4, [("self.i.valid), room.eq(1)]", "self.i.valid)]")]),
+    Proof(Buffer, blocks.buffer, 8, 4, [("moves | (room & ~self.i.valid)", "room & ~self.i.valid")]),
     Proof(Hold, blocks.hold, 8, 3, [("~self.o.valid | self.o.ready", "1")]),
     Proof(Queue, blocks.queue, 14, 0, [("memory.r_en.eq(self.o.ready)", "memory.r_en.eq(1)")]),
     Proof(Merge, blocks.merge, 8, 3, [
@@ -64,8 +64,11 @@ PROOFS = [
         ("with m.Elif(credits.free.bit_select(slot, 1)):", "with m.Else():"),
         ("less.eq(gates.data.credits - 1)]", "less.eq(0)]")]),
     Proof(Loader, cores.loader, 8, 3, [("with m.If(self.o.valid & self.o.ready):", "with m.If(self.o.valid):")]),
-    Proof(Lookup, cores.lookup, 7, 0, [("Mux(k_first, ~keys.data.several, k_ends)", "~keys.data.several")]),
-    Proof(Locate, cores.locate, 10, 3, [("moves.eq(exit_.i.ready)", "moves.eq(1)")]),
+    Proof(Receiver, cores.receiver, 8, 3, [("self.i.ready.eq(~self.o.valid)", "self.i.ready.eq(1)")]),
+    Proof(Lookup, cores.lookup, 7, 0, [
+        ("Mux(first, ~keys.data.several, ends)", "~keys.data.several"), ("valid & (self.o.ready | ~some)", "valid")]),
+    Proof(Direct, cores.direct, 10, 3, [("moves.eq(~self.o.valid | self.o.ready)", "moves.eq(1)")]),
+    Proof(Tabled, cores.tabled, 13, 3, [("moves.eq(exit_.i.ready)", "moves.eq(1)")]),
     Proof(Schedule, cores.schedule, 24, 3, [
         ("tokens.free & free", "tokens.free"), ("credits.free & ready.some", "ready.some"), ("free &= ~begins", "pass"),
         *((before + 'm.next = "SETTLE"', before + 'm.next = "CHOOSE"')

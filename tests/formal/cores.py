@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from amaranth.hdl import Array, Cat, Mux, Signal, Value
 
 from aerloom.hdl.emit import Creditor, Emit
-from aerloom.hdl.locate import Locate
+from aerloom.hdl.locate import Direct, Tabled, short, visit
 from aerloom.hdl.lookup import Lookup
 from aerloom.hdl.schedule import Schedule
-from aerloom.hdl.table import Loader
+from aerloom.hdl.table import Loader, Receiver
 from aerloom.models.fabric import Kind, Space
 from aerloom.models.words import READ_BITS
 
 from .blocks import TOY, balance
 from .tools import Harness, Rows, using
 
-__all__ = ["creditor", "emit", "loader", "locate", "lookup", "schedule"]
+__all__ = ["creditor", "direct", "emit", "loader", "lookup", "receiver", "schedule", "tabled"]
 
 
 def creditor(block=Creditor) -> Harness:
@@ -42,7 +45,7 @@ def lookup(block=Lookup) -> Harness:
     """Every packet becomes the arrivals that its key has, in order and none missing; offers are kept."""
     h = Harness(using(block, Table=Rows)(TOY))
     i, o, m = h.dut.i, h.dut.o, h.m
-    keys, projections = (made.rows for made in Rows.made)
+    (keys,) = (made.rows for made in Rows.made)
     h.obeys(i)
     h.keeps(o)
     for row in keys:
@@ -58,10 +61,7 @@ def lookup(block=Lookup) -> Harness:
     is_credit = packet.kind == Kind.CREDIT
     h.check(~o.valid | (p.index == packet.index) & (p.kind == packet.kind) & (p.first == (done == 0)))
     h.check(~(o.valid & is_credit) | (p.home == row.slot))
-    number = (row.first + done)[:2]
-    projection = projections[number]
-    h.check(~(o.valid & ~is_credit) | (p.number == number))
-    h.check(~(o.valid & ~is_credit) | (Value.cast(p.projection) == Value.cast(projection)))
+    h.check(~(o.valid & ~is_credit) | (p.number == (row.first + done)[:2]))
     with m.If(o.valid & o.ready):
         m.d.sync += done.eq(done + 1)
         with m.If(is_credit | (done == row.more)):
@@ -70,21 +70,56 @@ def lookup(block=Lookup) -> Harness:
     return h
 
 
-def locate(block=Locate) -> Harness:
+def direct(block=Direct) -> Harness:
+    """Visits come in the order of their arrivals, none missing; offers are kept."""
+    fabric = replace(TOY, places=0)
+    h = Harness(using(block, Table=Rows)(fabric))
+    arrivals = [of_arrival(short(fabric)(h.inner[f"entry.{name}"])) for name in ("o__payload", "spare")]
+    return in_order(h, [(h.dut.o.valid, of_visit(h.dut.o.payload)), *staged(h, "rt"), *buffered(h, "entry", arrivals)])
+
+
+def tabled(block=Tabled) -> Harness:
     """Visits come in the order of their arrivals, none missing; offers are kept."""
     h = Harness(using(block, Table=Rows)(TOY))
-    i, o, inner = h.dut.i, h.dut.o, h.inner
+    visits = [of_visit(visit(TOY)(h.inner[f"exit.{name}"])) for name in ("o__payload", "spare")]
+    return in_order(h, [*buffered(h, "exit", visits), *staged(h, "srtgfep")])
+
+
+def of_arrival(arrival) -> Callable[[Value], Value]:
+    """Whether it is that of a number, which is kept in its kind and whether it is first."""
+    return lambda number: Cat(arrival.kind, arrival.first) == number
+
+
+def of_visit(v) -> Callable[[Value], Value]:
+    """Whether it can be: a visit tells steps and credits."""
+    return lambda number: (Cat(v.step, v.credit, v.first)
+                           == Cat(number[:2] == Kind.STEP, number[:2] == Kind.CREDIT, number[2]))
+
+
+def staged(h: Harness, names: str) -> list:
+    """Stages: whether there is anything, and whether it is of a number."""
+    def number(name: str) -> Callable[[Value], Value]:
+        return lambda number: Cat(h.inner[f"{name}_kind"], h.inner[f"{name}_first"]) == number
+
+    return [(h.inner[f"{name}_valid"], number(name)) for name in names]
+
+
+def buffered(h: Harness, name: str, items: list) -> list:
+    """The same of the two registers of a Buffer."""
+    there = h.inner[f"{name}.o__valid"], ~h.inner[f"{name}.room"]
+    h.check(~there[1] | there[0])
+    return list(zip(there, items, strict=True))
+
+
+def in_order(h: Harness, stages: list) -> Harness:
+    """Arrivals are numbered; so are all stages, the last one first, and nothing is missing."""
+    i, o = h.dut.i, h.dut.o
     h.obeys(i)
     h.keeps(o)
-    sent, seen = h.count(i.valid & i.ready, 3), h.count(o.valid & o.ready, 3)
-    h.assume(i.payload.kind == sent)
-    h.check(~o.valid | (o.payload.kind == seen))
-    exits = [(there, o.payload.shape()(inner[f"exit.{what}"]).kind)
-             for there, what in ((inner["exit.o__valid"], "o__payload"), (~inner["exit.room"], "spare"))]
-    h.check(~exits[1][0] | exits[0][0])
-    older = seen
-    for there, kind in [*exits, *((inner[f"{stage}_valid"], inner[f"{stage}_kind"]) for stage in "srtgfe")]:
-        h.check(~there | (kind == older[:3]))
+    sent, older = h.count(i.valid & i.ready, 3), h.count(o.valid & o.ready, 3)
+    h.assume(Cat(i.payload.kind, i.payload.first) == sent)
+    for there, agrees in stages:
+        h.check(~there | agrees(older[:3]))
         older = older + there
     h.check(older[:3] == sent)
     return h
@@ -114,6 +149,18 @@ def loader(block=Loader) -> Harness:
     return h
 
 
+def receiver(block=Receiver) -> Harness:
+    """One VALUE for each READ; offers are kept."""
+    h = Harness(block(3, {Space.STATE: 2}))
+    i, o = h.dut.i, h.dut.o
+    h.obeys(i)
+    h.keeps(o)
+    reads = h.count(i.valid & i.ready & (i.payload.kind == Kind.READ), 8)
+    h.check((h.count(o.valid & o.ready, 8) + o.valid)[:8] == reads)
+    h.check(~o.valid | (o.payload.kind == Kind.VALUE) & (o.payload.key == 3))
+    return h
+
+
 def schedule(block=Schedule) -> Harness:
     """A step needs its tokens, the last one stored and room for its spikes, a message a step and its credits; a grant
     follows each step."""
@@ -133,6 +180,9 @@ def schedule(block=Schedule) -> Harness:
     swept_next, sent_next = at(read_sweep, fetch_sweep, sweep), at(read_message, fetch_message, message)
     fetches = at(fetch_first, fetch_message, fetch_sweep)
     h.check(~fetches | (Value.cast(Rows.made[0].data) == Value.cast(rows[slot])))
+    h.check(~at(choose, read_sweep, fetch_sweep, sweep) | ~inner["taken"][0])  # what is fresh does not change in these
+    h.check(~at(read_sweep, fetch_sweep, sweep) | (inner["taken"] == 0))
+    h.check(~at(sweep) | (dut.sweeps.payload.fresh == dut.fresh.bit_select(slot, 1)))
     h.check(fetches | at(read_first, settle, choose, read_message, read_sweep) | (inner["row"] == Value.cast(rows[slot])))
     for n in range(TOY.populations):
         row = rows[n]
