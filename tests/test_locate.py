@@ -206,13 +206,14 @@ def test_a_pruned_spike_takes_a_clock_for_each_row_that_has_weights(engine):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_without_places_the_index_is_added(engine, stall):
-    fabric, r = dataclasses.replace(FABRIC, places=0, runs=0), random.Random(5)
+@pytest.mark.parametrize("block, places", [(Direct, 0), (Tabled, 300)])
+def test_without_tables_the_index_is_added(engine, block, places, stall):
+    fabric, r = dataclasses.replace(FABRIC, places=places, runs=0), random.Random(5)
     fields = fabric.projection_record.fields
-    with open_engine(Plain(Direct(fabric)), engine, stall=stall) as simulation:
+    with open_engine(Plain(block(fabric)), engine, stall=stall) as simulation:
         for _ in range(4):
             table = [{name: r.getrandbits(field.width) for name, field in fields.items()}
-                     for _ in range(fabric.projections)]
+                     | ({"tabled": 0} if places else {}) for _ in range(fabric.projections)]
             fresh, filling = r.getrandbits(fabric.populations), rows(Space.PROJECTIONS, fabric.projection_record, table)
             talk(simulation, {"write": filling, "fresh": [fresh]}, {}, drain=5)
             arrivals = [{"kind": r.choice((Kind.SPIKE, Kind.SPIKE, Kind.STEP, Kind.CREDIT)), "first": r.randrange(2),
@@ -221,12 +222,14 @@ def test_without_places_the_index_is_added(engine, stall):
                         for _ in range(many(engine, 400))]
             before = simulation.cycles
             visits = talk(simulation, {"i": arrivals}, {"o": len(arrivals)})["o"]
-            assert stall or simulation.cycles - before == len(arrivals) + Direct.latency(fabric)
+            assert stall or simulation.cycles - before == len(arrivals) + block.latency(fabric)
             for visit, a in zip(visits, arrivals, strict=True):
                 row, spike = table[a["number"]], a["kind"] == Kind.SPIKE
                 slot = a["home"] if a["kind"] == Kind.CREDIT else row["slot"]
-                assert visit == {name: row[name] for name in ("row", "stride", "fanout", "rows")} | {
+                reaches = spike and (row["rows"] != 0 or not places)
+                one = dict.fromkeys(("columns", "lines", "one_column", "one_line"), 1) if places else {}
+                assert visit == {name: value for name, value in row.items() if name in visit} | one | {
                     "first": a["first"], "slot": slot, "step": a["kind"] == Kind.STEP, "credit": a["kind"] == Kind.CREDIT,
                     "weights": (row["weights"] + a["index"]) % (1 << fields["weights"].width),
-                    "known": a["index"] < row["sources"], "one_row": not spike or row["rows"] == 1,
-                    "hits": spike and not (row["late"] and fresh >> slot & 1)}
+                    "known": a["index"] < row["sources"], "one_row": not reaches or row["rows"] == 1,
+                    "hits": reaches and not (row["late"] and fresh >> slot & 1)}
