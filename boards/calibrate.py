@@ -29,7 +29,7 @@ def fabrics(board: str) -> list[Fabric]:
     """The board's own Fabric, and others that differ in what costs most."""
     own = catalogue.find(board).fabric
     if board in ("ice40-hx8k", "icebreaker"):
-        return [own, replace(own, lanes=4, state_bits=14, sum_bits=14), replace(own, lanes=4, state_bits=18)]
+        return [own, replace(own, lanes=4, state_bits=14, sum_bits=14), replace(own, lanes=4, state_bits=17)]
     if board == "tang-nano-20k":
         return [own, catalogue.find("tang-nano-9k").fabric]
     return [Fabric.preset("tiny"), catalogue.find("ulx3s-25f").fabric, own]
