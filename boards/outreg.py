@@ -79,9 +79,12 @@ def absorb(netlist: dict[str, Any]) -> int:
         if len(ways) < 3:  # both factors, or neither
             ways = {"OUTPUT": output}
         else:
-            pins |= {pin: flip_flops[name]["DI"] for names in before.values() for pin, name in names.items()}
-            for name in {name for names in before.values() for name in names.values()}:
-                if not loads(module)[flip_flops[name]["Q"][0]]:
+            for pin, name in ((pin, name) for names in before.values() for pin, name in names.items()):
+                taken, made = (flip_flops[name][port][0] for port in ("DI", "Q"))
+                pins[pin] = [taken]
+                listeners.update({taken: 1, made: -1})
+                if not listeners[made]:
+                    listeners[taken] -= 1
                     del cells[name]
         for n, (register, way) in enumerate(ways.items()):
             given = {"CLK0": [way.clock], f"CE{n}": [way.enable], f"RST{n}": [way.reset]}
